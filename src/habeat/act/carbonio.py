@@ -1,0 +1,324 @@
+"""Carbonio's command lines: `carbonio` for replicas, `zmprov` for caches, always as Carbonio's own user.
+
+Each start costs a JVM of one to three seconds, so nothing here is done per account. Account names travel in files
+(one a line) or as single arguments behind a fixed word, so no name can become an option or a command.
+
+Wire format: the Advanced CLI's `--json` output as its public consumers read it; see docs/carbonio-simulator.md for
+what is certain and what is tolerated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from habeat.act.run import Completed, Runner
+from habeat.errors import CarbonioError
+from habeat.model import Account, Replica
+
+NAMESPACES = ("MailReplica", "ha")
+SYNC_CODES = {1: "failed", 2: "was stopped", 3: "was removed", 4: "was interrupted"}
+MAILBOX_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A job on the Carbonio server: `started` in Unix seconds, or None where it was not said."""
+
+    id: str
+    name: str
+    module: str
+    started: float | None
+
+
+class Recall:
+    """Where the namespace that worked last is remembered between cycles."""
+
+    def __init__(self, read: Callable[[], str | None], write: Callable[[str], None]) -> None:
+        self.read = read
+        self.write = write
+
+
+@dataclass(frozen=True)
+class Carbonio:
+    """The `carbonio` command; `timeout` bounds one ordinary call, `long_timeout` one that moves mailboxes."""
+
+    runner: Runner
+    binary: str
+    timeout: float
+    long_timeout: float
+    spool: Path
+    recall: Recall
+    namespace: str = "auto"
+
+    # -- what it is asked
+
+    def services(self) -> dict[str, Any]:
+        """Return the state of the replication module's services; proves that Carbonio answers, and under which name.
+
+        The module is called MailReplica from Carbonio 25.9 and `ha` before; what answers is remembered.
+        """
+        known = self.recall.read()
+        names = (
+            (self.namespace,)
+            if self.namespace != "auto"
+            else tuple(dict.fromkeys((known or NAMESPACES[0], *NAMESPACES)))
+        )
+        errors = []
+        for name in names:
+            try:
+                response = self._json([name, "getServices"], self.timeout)
+            except CarbonioError as error:
+                errors.append(str(error))
+                continue
+            if name != known:
+                self.recall.write(name)
+            return _mapping(response)
+        raise CarbonioError("; ".join(errors))
+
+    def accounts(self, mail_host: str) -> list[Account]:
+        """Return the replicated accounts whose mailbox lives on a mailstore."""
+        response = _mapping(self._replica("getAccountStatus", "mailHost", _hostname(mail_host)))
+        values = response.get("values")
+        if not isinstance(values, list):
+            raise CarbonioError("getAccountStatus answered without its list of accounts")
+        accounts = [account for value in values if (account := _account(value)) is not None]
+        foreign = [account for account in accounts if account.mail_host.lower() not in ("", mail_host.lower())]
+        if foreign:
+            raise CarbonioError(
+                f"getAccountStatus was asked for {mail_host} and answered with {foreign[0].name!r}, "
+                f"which lives on {foreign[0].mail_host}: its answer cannot be trusted"
+            )
+        return accounts
+
+    def operations(self) -> list[Operation]:
+        """Return the jobs that run or wait on the Carbonio server."""
+        found = _mapping(self._json(["core", "getAllOperations"], self.timeout)).get("operationList")
+        return [_operation(item) for item in found or [] if isinstance(item, dict)]
+
+    def module_runs(self) -> bool | None:
+        """Tell whether the replication module runs, or None where Carbonio's answer does not say."""
+        return _running(self.services())
+
+    # -- what it is told
+
+    def promote_all(self, source: str, threads: int) -> None:
+        """Promote every account of one mailstore and wait for the end."""
+        self._sync("promoteAccounts", "source_mail_host", _hostname(source), "threads", str(threads))
+
+    def promote(self, names: Sequence[str], threads: int) -> None:
+        """Promote the named accounts and wait for the end."""
+        with self._list(names) as path:
+            self._sync("promoteAccounts", "input_file", path, "threads", str(threads))
+
+    def restart_replicas(self, names: Sequence[str]) -> None:
+        """Pause and restart the replication of the named accounts."""
+        with self._list(names) as path:
+            self._replica("pauseReplicas", "input_file", path, timeout=self.long_timeout)
+            self._replica("restartReplicas", "input_file", path, timeout=self.long_timeout)
+
+    def stop_module(self) -> None:
+        """Stop the replication module."""
+        self._replica("doStopService", "module")
+
+    def start_module(self) -> None:
+        """Start the replication module."""
+        self._replica("doStartService", "module")
+
+    # -- plumbing
+
+    def _sync(self, command: str, *args: str) -> None:
+        """Run a command that waits for its operation; its exit code and any JSON in its output must both be good."""
+        done = self._run(["--json", "--sync", self._namespace(), command, *args], self.long_timeout)
+        answer = _find_json(done.stdout)
+        if answer is not None and answer.get("ok") is not True:
+            raise CarbonioError(f"{command}: {_error(answer)}")
+        if done.code != 0:
+            raise CarbonioError(
+                f"{command} {SYNC_CODES.get(done.code, f'ended with exit code {done.code}')}{_said(done)}"
+            )
+        if "unable to communicate with server" in (done.stdout + done.stderr).lower():
+            raise CarbonioError(f"{command}: unable to communicate with server")
+
+    def _replica(self, command: str, *args: str, timeout: float | None = None) -> Any:
+        return self._json([self._namespace(), command, *args], timeout or self.timeout)
+
+    def _namespace(self) -> str:
+        return self.namespace if self.namespace != "auto" else self.recall.read() or NAMESPACES[0]
+
+    def _json(self, args: Sequence[str], timeout: float) -> Any:
+        """Run a command and return its `response`; anything but a clear `"ok": true` is an error."""
+        done = self._run(["--json", *args], timeout)
+        answer = _find_json(done.stdout)
+        what = " ".join(args[:2])
+        if answer is None:
+            raise CarbonioError(f"{what} gave no JSON (exit code {done.code}){_said(done)}")
+        if answer.get("ok") is not True:
+            raise CarbonioError(f"{what}: {_error(answer)}")
+        if done.code != 0:
+            raise CarbonioError(f"{what} ended with exit code {done.code}{_said(done)}")
+        return answer.get("response")
+
+    def _run(self, args: Sequence[str], timeout: float) -> Completed:
+        return self.runner.run([self.binary, *args], timeout)
+
+    @contextlib.contextmanager
+    def _list(self, names: Sequence[str]) -> Iterator[str]:
+        """Write account names to a file that only Carbonio's user can read, and give its path.
+
+        Carbonio may read it from its server process too, so it must not lie in a private /tmp.
+        """
+        if not names:
+            raise CarbonioError("an empty list of accounts is refused: Carbonio would take it for all accounts")
+        try:
+            self.spool.mkdir(mode=0o755, parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.spool, prefix="accounts-"))
+            path = folder / "list"
+            path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            self.runner.give(folder, path)
+        except OSError as error:
+            raise CarbonioError(f"no list of accounts can be written in {self.spool}: {error.strerror}") from error
+        try:
+            yield str(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Zmprov:
+    """The `zmprov` command; `timeout` bounds one call."""
+
+    runner: Runner
+    binary: str
+    timeout: float
+
+    def mailstores(self) -> list[str]:
+        """Return the host names of all mailstores that the directory knows."""
+        done = self._good(["gas", "mailbox"])
+        return [line.strip() for line in done.stdout.splitlines() if HOSTNAME.fullmatch(line.strip())]
+
+    def flush(self, host: str, accounts: Sequence[str]) -> None:
+        """Drop the named (or numbered) accounts from one mailstore's cache."""
+        if accounts:
+            self._good(["-s", _hostname(host), "fc", "account", *accounts])
+
+    def mail_hosts(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return where the directory says that accounts live, by account id; what is not an id is passed over."""
+        wanted = [key for key in ids if MAILBOX_ID.fullmatch(key)]
+        if not wanted:
+            return {}
+        commands = "".join(f"ga {key} zimbraId zimbraMailHost\n" for key in wanted)
+        done = self.runner.run([self.binary], self.timeout, stdin=commands)
+        return _mail_hosts(done.stdout)
+
+    def _good(self, args: Sequence[str]) -> Completed:
+        done = self.runner.run([self.binary, *args], self.timeout)
+        if done.code != 0:
+            raise CarbonioError(f"zmprov {' '.join(args[:3])} ended with exit code {done.code}{_said(done)}")
+        return done
+
+
+def _hostname(name: str) -> str:
+    """Return a mailstore's name, or refuse it: a blank one would mean all mailstores to Carbonio."""
+    if not HOSTNAME.fullmatch(name):
+        raise CarbonioError(f"{name!r} is not the host name of a mailstore")
+    return name
+
+
+def _find_json(text: str) -> dict[str, Any] | None:
+    """Return the first JSON object with an "ok" in it, whatever banner or warning stands before or behind it."""
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"\{", text):
+        with contextlib.suppress(ValueError, RecursionError):
+            found, _ = decoder.raw_decode(text, match.start())
+            if isinstance(found, dict) and "ok" in found:
+                return found
+    return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _error(answer: dict[str, Any]) -> str:
+    error = answer.get("error")
+    text = error.get("message") if isinstance(error, dict) else error
+    return " ".join(str(text or "refused without a reason").split())[:300]
+
+
+def _said(done: Completed) -> str:
+    text = " ".join((done.stderr or done.stdout).split())
+    return f": {text[-300:]}" if text else ""
+
+
+def _account(value: Any) -> Account | None:
+    item = _mapping(value)
+    name = item.get("accountName")
+    if not isinstance(name, str) or not name:
+        return None
+    replicas = tuple(_replica(replica) for replica in item.get("replicas") or [] if isinstance(replica, dict))
+    return Account(
+        name=name,
+        id=str(item.get("accountId") or ""),
+        mail_host=str(item.get("accountMailHost") or ""),
+        sequence=_number(item.get("sequence")),
+        replicas=replicas,
+    )
+
+
+def _replica(item: dict[str, Any]) -> Replica:
+    available = item.get("available")
+    return Replica(
+        destination=str(item.get("destination") or ""),
+        available=available if isinstance(available, bool) else None,
+        sequence=_number(item.get("sequence")),
+        priority=_number(item.get("priority")),
+    )
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, bool) else int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _operation(item: dict[str, Any]) -> Operation:
+    started = _number(item.get("startTime"))
+    if started is not None and started > 10**11:
+        return Operation(str(item.get("id")), str(item.get("name")), str(item.get("module")), started / 1000)
+    return Operation(str(item.get("id")), str(item.get("name")), str(item.get("module")), started)
+
+
+def _running(services: Any) -> bool | None:
+    """Return the `running` of the entry called `module`, wherever it is nested."""
+    if not isinstance(services, dict):
+        return None
+    module = services.get("module")
+    if isinstance(module, dict) and isinstance(module.get("running"), bool):
+        return bool(module["running"])
+    return next((state for value in services.values() if (state := _running(value)) is not None), None)
+
+
+def _mail_hosts(output: str) -> dict[str, str]:
+    """Return zimbraId → zimbraMailHost from the attribute blocks that `zmprov ga` prints."""
+    found: dict[str, str] = {}
+    current: dict[str, str] = {}
+    for line in [*output.splitlines(), "# name"]:
+        text = line.removeprefix("prov>").strip()
+        if text.startswith("# name"):
+            if "zimbraId" in current and "zimbraMailHost" in current:
+                found[current["zimbraId"]] = current["zimbraMailHost"]
+            current = {}
+        elif ": " in text:
+            name, _, value = text.partition(": ")
+            current[name] = value.strip()
+    return found

@@ -1,0 +1,113 @@
+"""The lock between instances: one failover of a mailstore at a time, however many standbys watch it.
+
+Recipe and timings: Consul's session documentation. A session with a TTL holds a key; it is renewed at a third of
+the TTL, and the first renewal that fails means that the lock may be gone: the work stops before its next step.
+Carbonio's agents often hold tokens that may not write sessions; then, unless the lock is required, the local lock
+alone must do, and the failover says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from habeat.consul import Consul
+from habeat.errors import HttpError, LockLostError
+
+TTL = 30
+
+
+class SharedLock:
+    """A Consul lock on one key. Used as a context manager around the work; `lost` is asked before every step.
+
+    `recall` and `remember` keep the session's id between cycles, so that a cycle that was killed can take up its
+    own lock at once. `required` makes a lock that cannot be had an error instead of a notice in `note`.
+    """
+
+    def __init__(
+        self,
+        consul: Consul | None,
+        key: str,
+        owner: str,
+        *,
+        required: bool,
+        recall: Callable[[], str | None],
+        remember: Callable[[str | None], None],
+    ) -> None:
+        self._consul = consul
+        self._key = key
+        self._owner = owner
+        self._required = required
+        self._recall = recall
+        self._remember = remember
+        self._session = ""
+        self._lost = ""
+        self._stop = threading.Event()
+        self._renewer: threading.Thread | None = None
+        self.note = "this machine's own lock only"
+
+    def __enter__(self) -> SharedLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._renewer is not None:
+            self._renewer.join()
+        if self._session and self._consul is not None:
+            with contextlib.suppress(HttpError):
+                self._consul.destroy_session(self._session)
+            self._remember(None)
+
+    def acquire(self) -> None:
+        """Take the lock; raises LockLostError where another instance has it, or where it is required and not to be had."""
+        if self._consul is None or self._session:
+            return self.check()
+        try:
+            self._session = self._own_session(self._consul)
+            self._remember(self._session)
+            got = self._consul.acquire(self._key, self._session, self._owner)
+            held = self._consul.lock(self._key)
+        except HttpError as error:
+            if self._required:
+                raise LockLostError(f"the lock in Consul cannot be had: Consul {error}") from error
+            self.note = f"this machine's own lock only, since Consul {error}"
+            return None
+        if not got or held is None or held.session != self._session:
+            who = held.value if held and held.session else "nobody yet: Consul holds it back for some seconds"
+            raise LockLostError(f"the lock {self._key} in Consul is held by {who}")
+        self.note = f"the lock {self._key} in Consul (epoch {held.epoch})"
+        self._renewer = threading.Thread(target=self._renew, args=(self._consul,), daemon=True)
+        self._renewer.start()
+        return None
+
+    def lost(self) -> str | None:
+        """Return why the lock may be gone since it was taken, or None."""
+        return self._lost or None
+
+    def check(self) -> None:
+        """Raise LockLostError if the lock may be gone since it was taken."""
+        if self._lost:
+            raise LockLostError(self._lost)
+
+    def _own_session(self, consul: Consul) -> str:
+        old = self._recall()
+        if old:
+            with contextlib.suppress(HttpError):
+                if consul.renew_session(old):
+                    return old
+        return consul.create_session(TTL, f"habeat {self._key}")
+
+    def _renew(self, consul: Consul) -> None:
+        while not self._stop.wait(TTL / 3):
+            try:
+                alive = consul.renew_session(self._session)
+            except HttpError as error:
+                self._lost = f"the lock {self._key} may be lost: Consul {error}"
+                return
+            if not alive:
+                self._lost = f"the lock {self._key} was lost: its session in Consul is gone"
+                return

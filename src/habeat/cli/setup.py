@@ -1,0 +1,53 @@
+"""Commands that look at the configuration, and the lab."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from habeat.cli import Options, answer, habeat, shared
+from habeat.config.loader import find, load
+from habeat.config.reference import effective, plain, reference, schema
+
+
+@habeat.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command("show")
+@shared
+@click.pass_obj
+def config_show(options: Options) -> None:
+    """Print the configuration in force: defaults filled in, secrets hidden."""
+    loaded = load(find(options.config))
+    answer(options, plain(loaded), effective(loaded).rstrip())
+
+
+@config.command("check")
+@shared
+@click.pass_obj
+def config_check(options: Options) -> None:
+    """Say everything that is wrong with the configuration, or that it is good."""
+    path = find(options.config)
+    load(path)
+    answer(options, {"file": str(path), "ok": True}, f"{path} is good")
+
+
+@config.command("schema")
+@click.option("--markdown", is_flag=True, help="As the reference page of the documentation.")
+def config_schema(*, markdown: bool) -> None:
+    """Print the JSON schema of the configuration, for editors and checkers."""
+    click.echo(reference() if markdown else json.dumps(schema(), indent=2), nl=not markdown)
+
+
+@habeat.command()
+@click.option("--accounts", default=200, show_default=True, type=click.IntRange(1), help="Mailboxes on the primary.")
+@click.option("--interactive", is_flag=True, help="Kill, cut and restore things yourself, and watch.")
+def lab(accounts: int, *, interactive: bool) -> None:
+    """Fail a mailstore over in a small world of its own: no root, no network, nothing of yours is touched."""
+    from habeat.lab.show import play, show  # noqa: PLC0415  only this command needs it
+
+    sys.exit(play(accounts) if interactive else show(accounts))

@@ -1,0 +1,335 @@
+"""Read the configuration file into the model, and say everything that is wrong with it at once, line by line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import re
+import stat
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, bare, key_of
+from habeat.errors import ConfigError, Problem
+
+DEFAULT_PATHS = (Path("/etc/hamon/habeat.yml"), Path("/etc/habeat/habeat.yml"))
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION = "a duration such as 90s, 5m or 8h"
+SUPPORTED_ROLES = ("appserver",)
+SUPPORTED_PROVIDERS = ("consul",)
+HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
+)
+REACH = re.compile(r"icmp|tcp:[1-9][0-9]{0,4}")
+
+
+def load(path: Path) -> Config:
+    """Return the configuration in a file; raises ConfigError with every problem found in it."""
+    loader = _Loader(str(path))
+    text = _read(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(
+            [Problem(str(path), mark.line + 1 if mark else 0, "", f"is not valid YAML: {error.problem}")]
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError([Problem(str(path), 0, "", f"is not valid YAML: {' '.join(str(error).split())}")]) from None
+    config = loader.config(node)
+    loader.permissions(path)
+    if loader.problems:
+        raise ConfigError(loader.problems)
+    return dataclasses.replace(config, path=path)
+
+
+def find(given: str | None) -> Path:
+    """Return the file to load: the one given, or the first default that exists; raises ConfigError if there is none."""
+    if given is not None:
+        return Path(given)
+    for path in DEFAULT_PATHS:
+        if path.exists():
+            return path
+    places = " or ".join(map(str, DEFAULT_PATHS))
+    raise ConfigError(
+        [
+            Problem(
+                str(DEFAULT_PATHS[0]),
+                0,
+                "",
+                f"there is no configuration here (looked for {places}); give one with --config",
+            )
+        ]
+    )
+
+
+def _read(path: Path) -> str:
+    def wrong(message: str, line: int = 0) -> ConfigError:
+        return ConfigError([Problem(str(path), line, "", message)])
+
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise wrong("is a directory or a device, and a configuration file was expected")
+        data = path.read_bytes()
+    except OSError as error:
+        raise wrong(f"cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise wrong(f"is not UTF-8 text (byte {data[error.start]:#04x}); save it as UTF-8", line) from None
+    if "\0" in text:
+        raise wrong("holds NUL bytes, so it is not a text file", text[: text.index("\0")].count("\n") + 1)
+    return text
+
+
+class _Loader:
+    """Walks the YAML nodes, which know their lines, along the model."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.lines: dict[str, int] = {}
+        self.secrets: list[str] = []
+
+    def config(self, node: yaml.Node | None) -> Config:
+        if node is None:
+            self.wrong(0, "", "is empty")
+            return Config()
+        config: Config = self.mapping(node, Config, "")
+        if not self.problems:
+            self.needs(config)
+        return config
+
+    def wrong(self, line: int, key: str, message: str) -> None:
+        self.problems.append(Problem(self.file, line, key, message))
+
+    def mapping(self, node: yaml.Node, kind: type[Any], path: str) -> Any:
+        """Return a section; what is wrong in it is noted, and the rest is read on."""
+        if not isinstance(node, yaml.MappingNode):
+            self.wrong(
+                _line(node),
+                path,
+                f"expected {'keys and values' if path else 'sections such as `local:`'}, found {_shape(node)}",
+            )
+            return kind()
+        hints = typing.get_type_hints(kind)
+        known = {
+            name: f
+            for f in dataclasses.fields(kind)
+            if not f.metadata.get("internal")
+            for name in (key_of(f), *f.metadata["aliases"])
+        }
+        values: dict[str, Any] = {}
+        given: dict[str, str] = {}
+        for key_node, value in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else _shape(key_node)
+            where = f"{path}.{key}" if path else str(key)
+            declared = known.get(key) if isinstance(key_node, yaml.ScalarNode) else None
+            if declared is None:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                self.wrong(
+                    _line(key_node),
+                    where,
+                    f"unknown key{f'; did you mean `{near[0]}`?' if near else f'; known are {chr(44).join(known)}'}",
+                )
+                continue
+            if declared.name in given:
+                self.wrong(_line(key_node), where, f"given twice (already as `{given[declared.name]}` above)")
+                continue
+            given[declared.name] = key
+            self.lines[f"{path}.{key_of(declared)}" if path else key_of(declared)] = _line(key_node)
+            if _blank(value):
+                continue
+            try:
+                values[declared.name] = self.value(value, hints[declared.name], where)
+            except ValueError as error:
+                self.wrong(_line(value), where, str(error))
+                continue
+            if declared.metadata["secret"]:
+                self.secrets.append(where)
+        return kind(**values)
+
+    def value(self, node: yaml.Node, kind: Any, path: str) -> Any:
+        """Return one value as its declared type; raises ValueError with what was expected."""
+        kind = bare(kind)
+        if dataclasses.is_dataclass(kind):
+            return self.mapping(node, typing.cast("type[Any]", kind), path)
+        if typing.get_origin(kind) is tuple:
+            if not isinstance(node, yaml.SequenceNode):
+                raise ValueError(f"expected a list (lines that begin with `- `), found {_shape(node)}")
+            return tuple(self.items(node, typing.get_args(kind)[0], path))
+        if typing.get_origin(kind) is typing.Literal:
+            return _choice(node, typing.get_args(kind))
+        return _SCALARS[kind](node)
+
+    def items(self, node: yaml.SequenceNode, kind: Any, path: str) -> Iterator[Any]:
+        for place, item in enumerate(node.value):
+            if _blank(item):
+                continue
+            try:
+                yield self.value(item, kind, f"{path}[{place}]")
+            except ValueError as error:
+                self.wrong(_line(item), f"{path}[{place}]", str(error))
+
+    def needs(self, config: Config) -> None:
+        """Note what the role needs and does not have."""
+        local = config.local
+        for name, value in (("whoami", local.whoami), ("dc_check", local.dc_check), ("role", local.role)):
+            if value is None:
+                self.lacks(f"local.{name}", "needs a value")
+        if local.role not in (None, *SUPPORTED_ROLES):
+            self.lacks("local.role", f"this version of habeat knows the role appserver only, not {local.role}")
+        providers = config.witnesses.providers or (local.provider,)
+        key = "witnesses.providers" if config.witnesses.providers else "local.provider"
+        for provider in providers:
+            if provider not in SUPPORTED_PROVIDERS:
+                self.lacks(key, f"this version of habeat knows the provider consul only, not {provider}")
+        if len(set(providers)) < len(providers):
+            self.lacks(key, "names a witness twice; a witness has one vote")
+        if config.witnesses.required > len(providers):
+            self.lacks(
+                "witnesses.required",
+                f"asks for {config.witnesses.required} witnesses, and {len(providers)} are configured",
+            )
+        if not REACH.fullmatch(config.probes.reach):
+            self.lacks("probes.reach", f"expected `icmp` or `tcp:PORT`, found {config.probes.reach!r}")
+        if local.whoami and local.whoami == local.dc_check:
+            self.lacks(
+                "local.dc_check", f"must be the other site than whoami ({local.whoami}): a node does not watch itself"
+            )
+        elif local.dc_check and local.whoami and local.role == "appserver":
+            self.needs_appserver(config)
+
+    def needs_appserver(self, config: Config) -> None:
+        """Note what the role appserver needs and does not have."""
+        here, there = str(config.local.whoami), str(config.local.dc_check)
+        if config.site(there).appserver_ip is None:
+            self.lacks(f"{there}.appserver_ip", "needs a value: it is the address that is probed")
+        for site in (there, here):
+            if config.site(site).appserver_vmname is None:
+                self.lacks(
+                    f"{site}.appserver_vmname", "needs a value: it is the mailstore's name in Consul and in Carbonio"
+                )
+        if (
+            config.primary.appserver_vmname is not None
+            and config.primary.appserver_vmname == config.secondary.appserver_vmname
+        ):
+            self.lacks(f"{there}.appserver_vmname", "is the same for both sites")
+
+    def lacks(self, key: str, message: str) -> None:
+        section = key.split(".", maxsplit=1)[0]
+        self.wrong(self.lines.get(key, self.lines.get(section, 0)), key, message)
+
+    def permissions(self, path: Path) -> None:
+        """Note a file with secrets in it that everybody on the machine may read."""
+        if self.secrets and os.stat(path).st_mode & stat.S_IROTH:
+            named = " and ".join(self.secrets)
+            self.wrong(0, "", f"holds a secret ({named}) and everybody may read it: run `chmod 600 {path}`")
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _blank(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and (node.tag.endswith(":null") or node.value.strip() == "")
+
+
+def _shape(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return repr(node.value)
+    return "a list" if isinstance(node, yaml.SequenceNode) else "keys and values"
+
+
+def _scalar(node: yaml.Node, expected: str, *tags: str) -> str:
+    if not isinstance(node, yaml.ScalarNode) or node.tag.rpartition(":")[2] not in tags:
+        raise ValueError(f"expected {expected}, found {_shape(node)}")
+    return str(node.value)
+
+
+def _choice(node: yaml.Node, allowed: tuple[str, ...]) -> str:
+    expected = "one of " + ", ".join(allowed)
+    text = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+    if text in allowed:
+        return text
+    near = difflib.get_close_matches(text, allowed, n=1)
+    raise ValueError(f"expected {expected}, found {_shape(node)}{f'; did you mean {near[0]}?' if near else ''}")
+
+
+def _text(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":str"):
+        raise ValueError(f"expected text, found {node.value!r}; put it in quotes")
+    return _scalar(node, "text", "str")
+
+
+def _bool(node: yaml.Node) -> bool:
+    return _scalar(node, "true or false", "bool").lower() in ("true", "yes", "on")
+
+
+def _int(node: yaml.Node) -> int:
+    text = _scalar(node, "a whole number", "int").replace("_", "")
+    if not text.lstrip("+-").isdigit():
+        raise ValueError(f"expected a whole number, found {text!r}")
+    return int(text)
+
+
+def _count(node: yaml.Node) -> int:
+    number = _int(node)
+    if number < 1:
+        raise ValueError(f"expected a whole number from 1, found {number}")
+    return number
+
+
+def _port(node: yaml.Node) -> int:
+    number = _int(node)
+    if not 1 <= number <= 65535:
+        raise ValueError(f"expected a port from 1 to 65535, found {number}")
+    return number
+
+
+def duration(text: str) -> float:
+    """Return a duration in seconds; raises ValueError with what was expected."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"expected {DURATION}, found {text!r}")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def _duration(node: yaml.Node) -> float:
+    return duration(_scalar(node, DURATION, "int", "float", "str"))
+
+
+def _hostname(node: yaml.Node) -> str:
+    text = _scalar(node, "a host name", "str")
+    if not HOST.fullmatch(text):
+        raise ValueError(f"expected a host name, found {text!r}")
+    return text
+
+
+def _address(node: yaml.Node) -> str:
+    text = _scalar(node, "an IP address or a host name", "str", "int", "float")
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        if not HOST.fullmatch(text) or re.fullmatch(r"[\d.]+", text):
+            raise ValueError(f"expected an IP address or a host name, found {text!r}") from None
+    return text
+
+
+_SCALARS: dict[Any, Any] = {
+    str: _text,
+    bool: _bool,
+    int: _int,
+    Count: _count,
+    Port: _port,
+    Duration: _duration,
+    Hostname: _hostname,
+    Address: _address,
+}

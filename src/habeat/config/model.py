@@ -1,0 +1,253 @@
+"""The configuration as frozen dataclasses; the loader, the reference and the schema are all driven by this file.
+
+The keys of `local`, the two sites and `consul` are the seed's, both spellings of `deactivate` included. A blank
+value is the same as an absent one. What a role needs is checked in `loader`, since a key may be blank for others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NewType, TypeVar
+
+Duration = NewType("Duration", float)
+"""Seconds; written as a number or as `500ms`, `90s`, `5m`, `8h`, `2d`."""
+
+Address = NewType("Address", str)
+"""An IPv4 or IPv6 address, or a host name."""
+
+Hostname = NewType("Hostname", str)
+"""A host name as Carbonio and the witnesses know it."""
+
+Port = NewType("Port", int)
+Count = NewType("Count", int)
+"""A whole number from 1."""
+
+T = TypeVar("T")
+
+SiteName = Literal["primary", "secondary"]
+Role = Literal["appserver", "proxyserver", "consulserver"]
+Provider = Literal["consul", "hetrix", "vcenter"]
+
+
+def setting(default: T, doc: str, key: str = "", aliases: tuple[str, ...] = (), *, secret: bool = False) -> T:
+    """Declare one key: its default, its description, its name in the file if it differs, and other spellings."""
+    declared: T = field(default=default, metadata={"doc": doc, "key": key, "aliases": aliases, "secret": secret})
+    return declared
+
+
+def section(kind: type[T], doc: str) -> T:
+    """Declare one section, all of it optional."""
+    declared: T = field(default_factory=kind, metadata={"doc": doc, "key": "", "aliases": (), "secret": False})
+    return declared
+
+
+def key_of(declared: dataclasses.Field[Any]) -> str:
+    """Return the name of a field in the file."""
+    return str(declared.metadata["key"] or declared.name)
+
+
+def bare(kind: Any) -> Any:
+    """Return T of `T | None`, and any other type as it is."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    return kind
+
+
+@dataclass(frozen=True)
+class Local:
+    """What this node is and does."""
+
+    whoami: SiteName | None = setting(None, "the site this node stands in")
+    dc_check: SiteName | None = setting(None, "the site this node watches: the other one")
+    role: Role | None = setting(None, "what kind of node this is")
+    down_file: str = setting(
+        "/var/tmp/appserverdown-habeat",  # noqa: S108  the seed's place; made safely, see report/lockfiles.py
+        "lock file for other scripts, `-<role>` is added: there while the peer is judged down",
+        key="checkDownFile",
+    )
+    promotion_file: str = setting(
+        "/var/tmp/appserverprom-habeat",  # noqa: S108
+        "lock file for other scripts, `-<role>` is added: from the start of a failover until the peer returns",
+        key="checkPromotionFile",
+    )
+    module_file: str = setting(
+        "/var/tmp/appserverrstopha",  # noqa: S108
+        "lock file for other scripts: there while habeat holds the HA module stopped",
+        key="checkRestartReplicaFile",
+    )
+    provider: Provider = setting("consul", "the witness, where `witnesses.providers` names no others")
+    threads: Count = setting(Count(5), "threads of a promotion in Carbonio")
+    proxy_switch: str = setting("", "the tool that moves the proxies' address (role proxyserver)")
+    proxy_enable_activate: bool = setting(False, "really run the commands that activate the proxy switch")
+    proxy_enable_deactivate: bool = setting(False, "really run the commands that deactivate the proxy switch")
+    disable_ha_module: bool = setting(
+        False, "on the primary site: stop Carbonio's HA module while the standby is dead, start it when it is back"
+    )
+    flush_cache: bool = setting(False, "flush the caches of promoted accounts")
+    flush_arguments_a: bool = setting(False, "flush on every live mailstore, not only where the accounts live now")
+    restart_replica: bool = setting(False, "pause and restart the replicas of promoted accounts")
+
+
+@dataclass(frozen=True)
+class Bgp:
+    """Commands of the proxy switch `bgp`."""
+
+    activate: tuple[str, ...] = setting((), "commands that announce the address")
+    deactivate: tuple[str, ...] = setting((), "commands that withdraw it", aliases=("deativate",))
+
+
+@dataclass(frozen=True)
+class ProxySwitch:
+    """Tools that can move the proxies' address."""
+
+    bgp: Bgp = section(Bgp, "the switch by BGP")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The nodes of one site."""
+
+    proxy_ip: Address | None = setting(None, "address of the proxy")
+    appserver_ip: Address | None = setting(None, "address at which the mailstore is probed")
+    directorysrv_ip: Address | None = setting(
+        None, "address of the directory (LDAP) that this site writes to; blank: the directory is not checked apart"
+    )
+    consul_ips: tuple[Address, ...] = setting((), "addresses of the Consul servers")
+    consul_vmnames: tuple[Hostname, ...] = setting((), "names of the Consul servers, as the witnesses know them")
+    appserver_vmname: Hostname | None = setting(
+        None, "host name of the mailstore: as the witnesses know it, and as Carbonio's zimbraMailHost"
+    )
+    proxyserver_vmname: Hostname | None = setting(None, "name of the proxy, as the witnesses know it")
+    proxy_switch: ProxySwitch = section(ProxySwitch, "commands that move the proxies' address")
+
+
+@dataclass(frozen=True)
+class PolicySection:
+    """When to act."""
+
+    confirmations: Count = setting(Count(2), "cycles in a row that must agree before anything is done")
+    confirmation_window: Duration = setting(
+        Duration(3600.0), "two cycles further apart than this do not confirm each other"
+    )
+    cooldown: Duration = setting(
+        Duration(8 * 3600.0), "after a failover no other by itself for so long, unless `habeat ack` allows it"
+    )
+    gateways: tuple[Address, ...] = setting(
+        (), "addresses of which one must answer before we act; none: a witness's fresh answer proves we are not cut off"
+    )
+    max_lag: int | None = setting(
+        None, "leave accounts alone whose replica is more changes behind than this; blank: promote them all"
+    )
+    late_accounts: Duration = setting(
+        Duration(300.0), "how often a finished failover looks for accounts that turned up late, while the peer is dead"
+    )
+
+
+@dataclass(frozen=True)
+class ProbesSection:
+    """How the peer is asked whether it answers."""
+
+    reach: str = setting("icmp", "`icmp`, or `tcp:PORT` where the network lets no ICMP through")
+    count: Count = setting(Count(3), "questions asked before silence counts as silence")
+    timeout: Duration = setting(Duration(1.0), "how long each of them waits")
+
+
+@dataclass(frozen=True)
+class WitnessesSection:
+    """Who is asked besides the peer itself."""
+
+    providers: tuple[Provider, ...] = setting((), "the witnesses; blank: `local.provider` alone")
+    required: Count = setting(Count(1), "how many of them must freshly call the peer down; one that says up is a veto")
+    timeout: Duration = setting(
+        Duration(10.0), "how long a witness may take; Consul without a leader needs 7 s to say so"
+    )
+    freshness: Duration = setting(Duration(120.0), "how old a witness's knowledge may be")
+
+
+@dataclass(frozen=True)
+class CarbonioSection:
+    """Carbonio's command lines."""
+
+    binary: str = setting("/opt/zextras/bin/carbonio", "the carbonio command")
+    zmprov: str = setting("/opt/zextras/bin/zmprov", "the zmprov command")
+    zmlocalconfig: str = setting("/opt/zextras/bin/zmlocalconfig", "the zmlocalconfig command")
+    spool: str = setting(
+        "/run/habeat", "where lists of accounts are written for Carbonio, which must be able to read there"
+    )
+    ldap_ca_file: str = setting(
+        "/opt/zextras/conf/ca/ca.pem",
+        "CA of the directory's certificate; whether it takes writes is asked over trusted TLS only",
+    )
+    user: str = setting("zextras", "the user they run as")
+    namespace: Literal["auto", "MailReplica", "ha"] = setting("auto", "the name of the replication module")
+    timeout: Duration = setting(Duration(120.0), "how long one ordinary command may take")
+    promote_timeout: Duration = setting(Duration(3600.0), "how long one promotion or replica restart may take")
+    batch: Count = setting(Count(500), "accounts handed to one command")
+
+
+@dataclass(frozen=True)
+class CoordinationSection:
+    """The lock between several instances that watch the same mailstore."""
+
+    consul: Literal["auto", "required", "off"] = setting(
+        "auto", "`auto`: a lock in Consul where the token may write one; `required`: no failover without it; `off`"
+    )
+    key_prefix: str = setting("habeat", "where in Consul's key-value store the locks lie")
+
+
+@dataclass(frozen=True)
+class ConsulSection:
+    """How to reach Consul."""
+
+    hostname: Address = setting(Address("127.0.0.1"), "host of Consul's HTTP API: the local agent")
+    port: Port = setting(Port(8500), "its port")
+    token: str = setting("", "ACL token with node:read, and for the lock session:write and key:write", secret=True)
+    token_file: str = setting("", "file that holds the token instead")
+    scheme: Literal["http", "https"] = setting("http", "http or https")
+    ca_file: str = setting("", "CA certificates to trust with https; blank: the system's")
+    match_address: bool = setting(
+        True, "believe that a node is down only if Consul knows it at the peer's address, when that is an IP address"
+    )
+
+
+@dataclass(frozen=True)
+class HetrixSection:
+    """How to reach HetrixTools."""
+
+    hostname: Address = setting(Address("api.hetrixtools.com"), "host of the API")
+    api_token: str = setting("", "API token", secret=True)
+
+
+@dataclass(frozen=True)
+class VcenterSection:
+    """How to reach vCenter."""
+
+    hostname: Address | None = setting(None, "host of vCenter")
+    username: str = setting("", "user name")
+    password: str = setting("", "password", secret=True)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file."""
+
+    local: Local = section(Local, "what this node is and does")
+    primary: Site = section(Site, "the primary site")
+    secondary: Site = section(Site, "the secondary site")
+    policy: PolicySection = section(PolicySection, "when to act")
+    probes: ProbesSection = section(ProbesSection, "how the peer is probed")
+    witnesses: WitnessesSection = section(WitnessesSection, "who else is asked")
+    carbonio: CarbonioSection = section(CarbonioSection, "Carbonio's command lines")
+    coordination: CoordinationSection = section(CoordinationSection, "the lock between instances")
+    consul: ConsulSection = section(ConsulSection, "how to reach Consul")
+    hetrix: HetrixSection = section(HetrixSection, "how to reach HetrixTools")
+    vcenter: VcenterSection = section(VcenterSection, "how to reach vCenter")
+    path: Path = field(default=Path(), metadata={"internal": True})
+
+    def site(self, name: str) -> Site:
+        """Return one site by its name."""
+        return self.primary if name == "primary" else self.secondary

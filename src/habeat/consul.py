@@ -1,0 +1,139 @@
+"""A thin Consul client: only the calls habeat makes, with the headers that tell whether an answer is worth anything.
+
+Wire format: Consul's HTTP API (health, catalog, agent, status, session and kv endpoints, API version 1).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from habeat.errors import HttpError
+from habeat.http import Endpoint, Reply
+
+LEFT = 3  # serf's member status for a graceful leave
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Consul node: its name, and every address that the catalog has for it."""
+
+    name: str
+    addresses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A key as read back: the session that holds it ("" for none), its text, and how often it changed hands."""
+
+    session: str
+    value: str
+    epoch: int
+
+
+class Consul:
+    """The local agent's API. Every method raises HttpError with a clause that reads well after the word Consul."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def serf_status(self, node: str) -> str | None:
+        """Return a node's serfHealth status by a quorum-backed read, or None where there is no such check.
+
+        None means that the node is unknown, or that the token may not see it; it never means dead.
+        """
+        checks = self._read(f"/v1/health/node/{quote(node, safe='')}")
+        if not isinstance(checks, list) or not all(isinstance(check, dict) for check in checks):
+            raise HttpError("answered in a form that is not Consul's")
+        mine = [check for check in checks if check.get("CheckID") == "serfHealth" and check.get("Node") == node]
+        return str(mine[0].get("Status")) if mine else None
+
+    def node(self, name: str) -> Node | None:
+        """Return a node of the catalog by a quorum-backed read, or None where it is not there or not to be seen."""
+        found = self._read(f"/v1/catalog/node/{quote(name, safe='')}")
+        return _node(found["Node"]) if isinstance(found, dict) and isinstance(found.get("Node"), dict) else None
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all nodes that the token may see."""
+        return [_node(item) for item in self._read("/v1/catalog/nodes") or [] if isinstance(item, dict)]
+
+    def left(self, names: Sequence[str]) -> str | None:
+        """Return which of the nodes left the mesh gracefully, by the local agent's own view; good for telling why only."""
+        reply = self._call("GET", "/v1/agent/members")
+        members = reply.json() if reply.status == 200 else []
+        gone = [item.get("Name") for item in members or [] if isinstance(item, dict) and item.get("Status") == LEFT]
+        return next((name for name in names if name in gone), None)
+
+    def require_leader(self) -> None:
+        """Prove that the cluster has a leader backed by a quorum; raises HttpError where it has not."""
+        self._read("/v1/health/node/habeat-asks-for-a-leader")
+
+    # -- sessions and locks
+
+    def create_session(self, ttl: int, name: str) -> str:
+        """Create a session that lives `ttl` seconds past its last renewal and frees its locks when it ends."""
+        body = json.dumps({"Name": name, "TTL": f"{ttl}s", "LockDelay": "15s", "Behavior": "release"}).encode()
+        return str(self._good(self._call("PUT", "/v1/session/create", body)).json()["ID"])
+
+    def renew_session(self, session: str) -> bool:
+        """Renew a session, and tell whether it still lives."""
+        reply = self._call("PUT", f"/v1/session/renew/{quote(session, safe='')}")
+        return reply.status != 404 and bool(self._good(reply))
+
+    def destroy_session(self, session: str) -> None:
+        """End a session and free what it holds."""
+        self._good(self._call("PUT", f"/v1/session/destroy/{quote(session, safe='')}"))
+
+    def acquire(self, key: str, session: str, value: str) -> bool:
+        """Try to take a lock for a session, and tell whether Consul says it was got (read it back to be sure)."""
+        query = urlencode({"acquire": session})
+        return self._good(self._call("PUT", f"/v1/kv/{quote(key)}?{query}", value.encode())).json() is True
+
+    def lock(self, key: str) -> Lock | None:
+        """Return a lock by a quorum-backed read, or None where the key does not exist."""
+        reply = self._call("GET", f"/v1/kv/{quote(key)}?consistent")
+        if reply.status == 404:
+            return None
+        (item,) = _trusted(self._good(reply)).json()
+        value = base64.b64decode(item.get("Value") or "").decode(errors="replace")
+        return Lock(str(item.get("Session") or ""), value, int(item.get("LockIndex") or 0))
+
+    # -- plumbing
+
+    def _read(self, path: str) -> Any:
+        return _trusted(self._good(self._call("GET", f"{path}?consistent"))).json()
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> Reply:
+        return self._endpoint.call(method, path, body)
+
+    def _good(self, reply: Reply) -> Reply:
+        if reply.status == 200:
+            return reply
+        text = reply.text()
+        if "No cluster leader" in text:
+            raise HttpError("has no leader, so its quorum is lost or out of reach from here")
+        if "ACL not found" in text:
+            raise HttpError("does not know the configured token (403 ACL not found)")
+        if reply.status == 403:
+            raise HttpError(
+                f"refuses the configured token (403 {text})" if text else "refuses the configured token (403)"
+            )
+        raise HttpError(f"answered {reply.status} {text}")
+
+
+def _trusted(reply: Reply) -> Reply:
+    if reply.headers.get("x-consul-knownleader", "true") != "true":
+        raise HttpError("has no leader and answered from old data")
+    if reply.headers.get("x-consul-effective-consistency", "consistent") == "stale":
+        raise HttpError("answered from old data")
+    return reply
+
+
+def _node(item: dict[str, Any]) -> Node:
+    tagged = item.get("TaggedAddresses")
+    addresses = [item.get("Address"), *(tagged.values() if isinstance(tagged, dict) else ())]
+    return Node(str(item.get("Node")), frozenset(str(address) for address in addresses if address))

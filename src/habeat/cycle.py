@@ -1,0 +1,122 @@
+"""One cycle: observe, judge, decide, journal, act, journal, report. The thread of the whole program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from habeat.errors import HabeatError
+from habeat.journal import Journal
+from habeat.judge import blind_spot, judge
+from habeat.machine import Circumstances, Command, Decision, Level, State, decide, settle
+from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Verdict
+from habeat.report.lockfiles import LockFiles
+from habeat.saga import Plan, Saga
+
+
+class Report(Protocol):
+    """Who is told what happens, as it happens."""
+
+    def say(self, level: Level, sentence: str, detail: str = "") -> None:
+        """Hear a sentence."""
+
+    def decision(self, target: Target, decision: Decision, rule: str, snapshot: Snapshot | None) -> None:
+        """Hear a decision."""
+
+    def step(self, target: Target, name: str, outcome: Outcome | None) -> None:
+        """Hear that a step begins (None) or how it ended."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a cycle ended: the evidence, the verdict, and its decisions (a second one if a plan ran)."""
+
+    snapshot: Snapshot
+    verdict: Verdict
+    decisions: tuple[Decision, ...]
+
+    @property
+    def exit(self) -> int:
+        """Return the exit code of `habeat check`."""
+        return self.decisions[-1].exit
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """What one instance runs again and again; `held` tells whether habeat holds the HA module stopped."""
+
+    target: Target
+    policy: Policy
+    observe: Callable[[float], Snapshot]
+    plan: Plan
+    journal: Journal
+    clock: Callable[[], float]
+    report: Report
+    files: LockFiles
+    held: Callable[[], bool]
+
+    def run(self) -> Ended:
+        """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
+        memory = self.journal.memory(self.target)
+        snapshot = self.observe(self.clock())
+        verdict = judge(snapshot, self.policy)
+        decision = decide(verdict, self.target.name, self._facts(memory))
+        memory = self.journal.record(self.target, decision, self.clock(), snapshot, verdict.rule, verdict.sight.value)
+        self.report.decision(self.target, decision, verdict.rule, snapshot)
+        self._warn(snapshot, verdict)
+        self._mark(verdict, decision)
+        if decision.command is Command.NONE:
+            return Ended(snapshot, verdict, (decision,))
+        settled = self._act(decision.command, memory)
+        self._mark(verdict, settled)
+        return Ended(snapshot, verdict, (decision, settled))
+
+    def _facts(self, memory: Memory) -> Circumstances:
+        now = self.clock()
+        begun = memory.failover is not None and self.journal.ever_intended(memory.failover, self.plan.decisive)
+        return Circumstances(
+            now=now,
+            policy=self.policy,
+            memory=memory,
+            pause=self.journal.paused(now),
+            acknowledged=self.journal.acknowledged(memory.failover),
+            begun=begun,
+            repeats=self.plan.repeats,
+            automatic=self.plan.deactivate is not None,
+        )
+
+    def _act(self, command: Command, memory: Memory) -> Decision:
+        failover = memory.failover
+        if failover is None:
+            raise HabeatError("a plan was to run without a failover in the journal; this is a defect of habeat")
+        saga = Saga(self.plan, self.journal, self.clock, self._hold, lambda n, o: self.report.step(self.target, n, o))
+        with self.plan.guard:
+            progress = saga.run(failover, command)
+        settled = settle(progress.result, progress.why, self.target.name, self._facts(memory))
+        self.journal.record(self.target, settled, self.clock())
+        self.report.decision(self.target, settled, "", None)
+        return settled
+
+    def _hold(self) -> str | None:
+        pause = self.journal.paused(self.clock())
+        return f"habeat is paused by {pause.owner} ({pause.reason})" if pause else None
+
+    def _warn(self, snapshot: Snapshot, verdict: Verdict) -> None:
+        blind = blind_spot(snapshot, self.policy) if verdict.sight is Sight.UP else None
+        if blind:
+            self.report.say(Level.WARNING, f"If {self.target.name} died now, habeat could not be sure of it: {blind}.")
+
+    def _mark(self, verdict: Verdict, decision: Decision) -> None:
+        """Bring the lock files in line with what is now known."""
+        taken = decision.after in (State.FAILING_OVER, State.ACTIVE)
+        confirmed = decision.memory.downs >= self.policy.confirmations
+        down = {Sight.UP: False, Sight.UNREACHABLE: False, Sight.UNKNOWN: None, Sight.DOWN: taken or confirmed}
+        complaints = self.files.sync(
+            down=down[verdict.sight],
+            promotion=taken and verdict.sight is not Sight.UP,
+            module=self.held(),
+            sentence=decision.sentence,
+        )
+        for complaint in complaints:
+            self.report.say(Level.WARNING, complaint)

@@ -1,0 +1,532 @@
+"""The durable memory, and the only place that touches SQLite.
+
+A failover is a saga: the intent of each step is on disk before the step runs and its outcome after it, so that a
+cycle which follows a crash knows what was begun. Every public method is one transaction, and returns only after
+it is on disk (WAL, synchronous=FULL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from habeat.errors import JournalError
+from habeat.machine import Command, Decision, State
+from habeat.model import Account, Memory, Outcome, Pause, Snapshot, Tally, Target, snapshot_to_json
+
+VERSION = 1
+KEEP_EVENTS = 100_000
+
+SCHEMA = """
+CREATE TABLE target (
+    key TEXT PRIMARY KEY, state TEXT NOT NULL, downs INTEGER NOT NULL, ups INTEGER NOT NULL,
+    seen_at REAL NOT NULL, failover INTEGER, failover_at REAL
+) WITHOUT ROWID;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, first_at REAL NOT NULL, last_at REAL NOT NULL,
+    times INTEGER NOT NULL DEFAULT 1, row TEXT NOT NULL, rule TEXT NOT NULL, sight TEXT NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, level TEXT NOT NULL, exit INTEGER NOT NULL,
+    sentence TEXT NOT NULL, evidence TEXT, failover INTEGER
+);
+CREATE TABLE failover (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, started_at REAL NOT NULL,
+    round INTEGER NOT NULL DEFAULT 1, ended_at REAL, result TEXT
+);
+CREATE TABLE step (
+    failover INTEGER NOT NULL REFERENCES failover, round INTEGER NOT NULL, name TEXT NOT NULL,
+    attempts INTEGER NOT NULL, intent_at REAL NOT NULL, outcome_at REAL, outcome TEXT, detail TEXT,
+    PRIMARY KEY (failover, round, name)
+) WITHOUT ROWID;
+CREATE TABLE account (
+    failover INTEGER NOT NULL REFERENCES failover, key TEXT NOT NULL, name TEXT NOT NULL, destination TEXT,
+    lag INTEGER, state TEXT NOT NULL, reason TEXT, promoted_at REAL, flushed_at REAL, restarted_at REAL,
+    PRIMARY KEY (failover, key)
+) WITHOUT ROWID;
+CREATE TABLE pause (
+    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL, ended_at REAL
+);
+CREATE TABLE ack (id INTEGER PRIMARY KEY, at REAL NOT NULL, owner TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _translated(method: Callable[Concatenate[Journal, P], R]) -> Callable[Concatenate[Journal, P], R]:
+    @wraps(method)
+    def inner(self: Journal, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"the journal {self.path} cannot be used ({error}); nothing is done. "
+                "Mend the disk, or move the file away to begin a new one."
+            ) from error
+
+    return inner
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What the journal knows of one step; `outcome` is None while its intent stands without an outcome."""
+
+    name: str
+    attempts: int
+    intent_at: float
+    outcome_at: float | None
+    outcome: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class FailoverRecord:
+    """One failover with its steps of the latest round; times are Unix seconds."""
+
+    id: int
+    target: str
+    started_at: float
+    round: int
+    ended_at: float | None
+    result: str | None
+    steps: tuple[StepRecord, ...]
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One account in the ledger of a failover."""
+
+    key: str
+    name: str
+    state: str
+    destination: str | None
+    lag: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One journaled decision; equal ones in a row are kept once, with how often and when first and last."""
+
+    id: int
+    target: str
+    first_at: float
+    last_at: float
+    times: int
+    row: str
+    rule: str
+    sight: str
+    before: str
+    after: str
+    level: str
+    exit: int
+    sentence: str
+    evidence: dict[str, Any] | None
+    failover: int | None
+
+
+class Journal:
+    """The journal of one instance; open it with `Journal.open`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+
+    @classmethod
+    def open(cls, state_dir: Path, *, create: bool = True) -> Journal:
+        """Open the journal in a directory that only its owner can write, making both where they are missing.
+
+        Raises JournalError where the directory is not safe, or the file cannot be read, written or understood.
+        """
+        path = state_dir / "habeat.db"
+        if not create and not path.exists():
+            raise JournalError(f"there is no journal at {path}: no cycle has run on this machine yet")
+        _secure(state_dir)
+        journal: Journal | None = None
+        try:
+            connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            journal = cls(path, connection)
+            journal._prepare()
+        except sqlite3.Error as error:
+            if journal is not None:
+                journal.close()
+            raise JournalError(f"the journal {path} cannot be used ({error}); nothing is done") from error
+        return journal
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+            return
+        self._db.execute("PRAGMA journal_mode=WAL")
+        with self._transaction():
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0:
+                for statement in SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={VERSION}")
+        if found not in (0, VERSION):
+            self.close()
+            raise JournalError(
+                f"the journal {self.path} has format {found}, and this habeat knows format {VERSION}; nothing is done"
+            )
+        os.chmod(self.path, 0o600)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- the machine's memory and its decisions
+
+    @_translated
+    def memory(self, target: Target) -> Memory:
+        """Return what is remembered of a target, or a fresh memory for one never seen."""
+        row = self._db.execute(
+            "SELECT state, downs, ups, seen_at, failover, failover_at FROM target WHERE key=?", (target.key,)
+        ).fetchone()
+        return Memory(**row) if row else Memory()
+
+    @_translated
+    def record(
+        self,
+        target: Target,
+        decision: Decision,
+        now: float,
+        snapshot: Snapshot | None = None,
+        rule: str = "",
+        sight: str = "",
+    ) -> Memory:
+        """Write a decision with its evidence and return the memory as stored.
+
+        A decision that starts a failover opens its saga, or the next round of it, in the same transaction.
+        """
+        memory = decision.memory
+        evidence = json.dumps(snapshot_to_json(snapshot), ensure_ascii=False) if snapshot else None
+        with self._transaction():
+            if decision.command is Command.ACTIVATE and decision.before is State.ACTIVE:
+                self._db.execute(
+                    "UPDATE failover SET round=round+1, ended_at=NULL, result=NULL WHERE id=?", (memory.failover,)
+                )
+            elif decision.command is Command.ACTIVATE and decision.before is not State.FAILING_OVER:
+                opened = self._db.execute("INSERT INTO failover (target, started_at) VALUES (?,?)", (target.key, now))
+                memory = replace(memory, failover=opened.lastrowid)
+            elif (
+                decision.after not in (State.FAILING_OVER, State.FAILING_BACK) and decision.after is not decision.before
+            ):
+                self._db.execute(
+                    "UPDATE failover SET ended_at=?, result=? WHERE id=? AND ended_at IS NULL",
+                    (now, decision.sentence, memory.failover),
+                )
+            self._db.execute(
+                "INSERT OR REPLACE INTO target (key, state, downs, ups, seen_at, failover, failover_at)"
+                " VALUES (?,?,?,?,?,?,?)",
+                (
+                    target.key,
+                    memory.state,
+                    memory.downs,
+                    memory.ups,
+                    memory.seen_at,
+                    memory.failover,
+                    memory.failover_at,
+                ),
+            )
+            self._event(target, decision, now, evidence, rule, sight, memory.failover)
+        return memory
+
+    def _event(
+        self,
+        target: Target,
+        decision: Decision,
+        now: float,
+        evidence: str | None,
+        rule: str,
+        sight: str,
+        failover: int | None,
+    ) -> None:
+        last = self._db.execute(
+            "SELECT id, row, rule FROM event WHERE target=? ORDER BY id DESC LIMIT 1", (target.key,)
+        ).fetchone()
+        if last and (last["row"], last["rule"]) == (decision.row, rule):
+            self._db.execute(
+                "UPDATE event SET last_at=?, times=times+1, sentence=?, evidence=? WHERE id=?",
+                (now, decision.sentence, evidence, last["id"]),
+            )
+            return
+        added = self._db.execute(
+            "INSERT INTO event (target, first_at, last_at, row, rule, sight, before, after, level, exit, sentence,"
+            " evidence, failover) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                target.key,
+                now,
+                now,
+                decision.row,
+                rule,
+                sight,
+                decision.before.value,
+                decision.after.value,
+                decision.level.value,
+                decision.exit,
+                decision.sentence,
+                evidence,
+                failover,
+            ),
+        )
+        self._db.execute("DELETE FROM event WHERE id <= ?", ((added.lastrowid or 0) - KEEP_EVENTS,))
+
+    @_translated
+    def events(self, target: Target | None = None, limit: int = 20, event: int | None = None) -> list[Event]:
+        """Return the newest events first: of one target or all, or the one with the given number."""
+        rows = self._db.execute(
+            "SELECT * FROM event WHERE (?1 IS NULL OR target=?1) AND (?2 IS NULL OR id=?2) ORDER BY id DESC LIMIT ?3",
+            (target.key if target else None, event, limit),
+        ).fetchall()
+        return [
+            Event(**{**dict(row), "evidence": json.loads(row["evidence"]) if row["evidence"] else None}) for row in rows
+        ]
+
+    # -- the saga
+
+    @_translated
+    def intend(self, failover: int, round_: int, step: str, now: float) -> int:
+        """Write that a step is about to run, and return which attempt at it this is, from 1."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO step (failover, round, name, attempts, intent_at) VALUES (?,?,?,1,?) ON CONFLICT DO UPDATE"
+                " SET attempts=attempts+1, intent_at=excluded.intent_at, outcome=NULL, outcome_at=NULL, detail=NULL",
+                (failover, round_, step, now),
+            )
+            row = self._db.execute(
+                "SELECT attempts FROM step WHERE failover=? AND round=? AND name=?", (failover, round_, step)
+            ).fetchone()
+        return int(row["attempts"])
+
+    @_translated
+    def conclude(self, failover: int, round_: int, step: str, outcome: Outcome, now: float) -> None:
+        """Write how a step ended."""
+        detail = getattr(outcome, "detail", None) or getattr(outcome, "why", "")
+        with self._transaction():
+            self._db.execute(
+                "UPDATE step SET outcome=?, outcome_at=?, detail=? WHERE failover=? AND round=? AND name=?",
+                (type(outcome).__name__.lower(), now, detail, failover, round_, step),
+            )
+
+    @_translated
+    def failover(self, number: int) -> FailoverRecord:
+        """Return one failover, with the steps of its latest round in the order in which they were first meant."""
+        row = self._db.execute("SELECT * FROM failover WHERE id=?", (number,)).fetchone()
+        if row is None:
+            raise JournalError(f"there is no failover number {number} in {self.path}")
+        steps = self._db.execute(
+            "SELECT name, attempts, intent_at, outcome_at, outcome, detail FROM step WHERE failover=? AND round=?"
+            " ORDER BY intent_at",
+            (number, row["round"]),
+        ).fetchall()
+        return FailoverRecord(**row, steps=tuple(StepRecord(**step) for step in steps), tally=self.tally(number))
+
+    @_translated
+    def last_failover(self) -> int | None:
+        """Return the number of the newest failover of all."""
+        row = self._db.execute("SELECT max(id) AS id FROM failover").fetchone()
+        return None if row["id"] is None else int(row["id"])
+
+    @_translated
+    def step(self, failover: int, round_: int, step: str) -> StepRecord | None:
+        """Return what is known of one step."""
+        row = self._db.execute(
+            "SELECT name, attempts, intent_at, outcome_at, outcome, detail FROM step"
+            " WHERE failover=? AND round=? AND name=?",
+            (failover, round_, step),
+        ).fetchone()
+        return StepRecord(**row) if row else None
+
+    @_translated
+    def ever_intended(self, failover: int, step: str) -> bool:
+        """Tell whether a step was begun in any round of a failover."""
+        found = self._db.execute("SELECT 1 FROM step WHERE failover=? AND name=? LIMIT 1", (failover, step)).fetchone()
+        return found is not None
+
+    # -- the account ledger
+
+    @_translated
+    def enlist(self, failover: int, accounts: Iterable[Account]) -> int:
+        """Add the accounts found on the dead mailstore to the ledger as pending, and return how many are new.
+
+        One that was already promoted and is found there again is pending again; a refused one may be tried again.
+        """
+        with self._transaction():
+            before = self._count(failover)
+            self._db.executemany(
+                "INSERT INTO account (failover, key, name, destination, lag, state, reason) VALUES (?,?,?,?,?,?,?)"
+                " ON CONFLICT DO UPDATE SET state=excluded.state, reason=excluded.reason,"
+                " destination=excluded.destination, lag=excluded.lag, promoted_at=NULL, flushed_at=NULL,"
+                " restarted_at=NULL",
+                (
+                    (
+                        failover,
+                        account.key,
+                        account.name,
+                        next((r.destination for r in account.usable()), None),
+                        account.lag(),
+                        "pending",
+                        None,
+                    )
+                    for account in accounts
+                ),
+            )
+            return self._count(failover) - before
+
+    def _count(self, failover: int) -> int:
+        counted = self._db.execute("SELECT count(*) FROM account WHERE failover=?", (failover,)).fetchone()
+        return int(counted[0])
+
+    @_translated
+    def entries(self, failover: int, state: str, lacking: str = "") -> list[Entry]:
+        """Return the ledger's accounts in a state; `lacking` ("flushed" or "restarted") keeps those not yet so."""
+        clause = {"": "", "flushed": " AND flushed_at IS NULL", "restarted": " AND restarted_at IS NULL"}[lacking]
+        rows = self._db.execute(
+            "SELECT key, name, state, destination, lag, reason FROM account WHERE failover=? AND state=?"
+            + clause
+            + " ORDER BY name",
+            (failover, state),
+        )
+        return [Entry(**row) for row in rows]
+
+    @_translated
+    def promoted(self, failover: int, keys: Sequence[tuple[str, str]], now: float) -> None:
+        """Write that accounts, given as (key, new mail host), were read back on their new mailstore."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE account SET state='promoted', promoted_at=?, reason=NULL, destination=?"
+                " WHERE failover=? AND key=? AND state<>'promoted'",
+                ((now, host, failover, key) for key, host in keys),
+            )
+
+    @_translated
+    def refused(self, failover: int, reasons: Sequence[tuple[str, str]]) -> None:
+        """Write that accounts, given as (key, reason), were not promoted."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE account SET state='refused', reason=? WHERE failover=? AND key=? AND state<>'promoted'",
+                ((reason, failover, key) for key, reason in reasons),
+            )
+
+    @_translated
+    def cared(self, failover: int, what: str, keys: Iterable[str], now: float) -> None:
+        """Write that accounts were `what`: "flushed" or "restarted"."""
+        column = {"flushed": "flushed_at", "restarted": "restarted_at"}[what]
+        with self._transaction():
+            self._db.executemany(
+                f"UPDATE account SET {column}=? WHERE failover=? AND key=?",  # noqa: S608  column is one of two literals
+                ((now, failover, key) for key in keys),
+            )
+
+    @_translated
+    def tally(self, failover: int) -> Tally:
+        """Return the counts of a failover's ledger."""
+        row = self._db.execute(
+            "SELECT count(*) AS total, count(promoted_at) AS promoted, count(flushed_at) AS flushed,"
+            " count(restarted_at) AS restarted, count(CASE WHEN state='refused' THEN 1 END) AS refused"
+            " FROM account WHERE failover=?",
+            (failover,),
+        ).fetchone()
+        return Tally(**row)
+
+    # -- a person's orders
+
+    @_translated
+    def pause(self, pause: Pause) -> None:
+        """Begin a pause, which takes the place of one that stands."""
+        with self._transaction():
+            self._db.execute("UPDATE pause SET ended_at=? WHERE ended_at IS NULL", (pause.since,))
+            self._db.execute(
+                "INSERT INTO pause (owner, reason, since, until) VALUES (?,?,?,?)",
+                (pause.owner, pause.reason, pause.since, pause.until),
+            )
+
+    @_translated
+    def resume(self, now: float) -> bool:
+        """End the pause, and tell whether there was one."""
+        with self._transaction():
+            ended = self._db.execute(
+                "UPDATE pause SET ended_at=?1 WHERE ended_at IS NULL AND (until IS NULL OR until>?1)", (now,)
+            )
+        return ended.rowcount > 0
+
+    @_translated
+    def paused(self, now: float) -> Pause | None:
+        """Return the pause that stands now."""
+        row = self._db.execute(
+            "SELECT owner, reason, since, until FROM pause WHERE ended_at IS NULL AND (until IS NULL OR until>?)"
+            " ORDER BY id DESC LIMIT 1",
+            (now,),
+        ).fetchone()
+        return Pause(**row) if row else None
+
+    @_translated
+    def acknowledge(self, owner: str, reason: str, now: float) -> None:
+        """Write that a person has seen the last failover and allows the next."""
+        with self._transaction():
+            self._db.execute("INSERT INTO ack (at, owner, reason) VALUES (?,?,?)", (now, owner, reason))
+
+    @_translated
+    def acknowledged(self, failover: int | None) -> bool:
+        """Tell whether a person has acknowledged a failover since it started."""
+        row = self._db.execute(
+            "SELECT 1 FROM ack, failover WHERE failover.id=? AND ack.at >= failover.started_at LIMIT 1", (failover,)
+        ).fetchone()
+        return row is not None
+
+    # -- small facts worth remembering, such as Carbonio's namespace
+
+    @_translated
+    def note(self, key: str, value: str | None) -> None:
+        """Remember a small fact, or forget it with None."""
+        with self._transaction():
+            if value is None:
+                self._db.execute("DELETE FROM note WHERE key=?", (key,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?,?)", (key, value))
+
+    @_translated
+    def noted(self, key: str) -> str | None:
+        """Return a remembered fact."""
+        row = self._db.execute("SELECT value FROM note WHERE key=?", (key,)).fetchone()
+        return str(row["value"]) if row else None
+
+
+def _secure(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.stat(state_dir)
+    except OSError as error:
+        raise JournalError(
+            f"the state directory {state_dir} cannot be used ({error.strerror}); nothing is done"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise JournalError(f"the state directory {state_dir} is not a directory; nothing is done")
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise JournalError(
+            f"the state directory {state_dir} must belong to uid {os.geteuid()} and be writable by nobody else; "
+            "nothing is done"
+        )

@@ -1,0 +1,501 @@
+"""The state machine of every role: what is done next, given what was just seen. Pure, and a table.
+
+States
+    standby            the target is alive, or not yet suspected
+    suspect            it was seen down, in fewer cycles than must agree
+    failing_over       the plan runs, or waits, or was interrupted and will be resumed
+    active             the plan is finished and the target is still gone
+    failing_back       the target is back and the plan is being undone (roles that can undo it by themselves)
+    awaiting_failback  the target is back and only a person may move things back
+
+Each cycle brings one sight (up, unreachable, down, unknown). A running plan then brings one result (done, partial,
+waiting, failed). For every state and sight, and for every state that runs a plan and every result, TRANSITIONS
+has a list of rows; the first whose guard holds is taken, and the last has no guard, so something is always decided.
+
+What wins over what
+    Only `down` starts or continues what would take the target's work away. `unknown` and `unreachable` never do;
+    they break the row of confirmations too. What was promoted is still cared for (flushed, restarted) whatever
+    is seen, because leaving that half done hurts and doing it does not.
+    A pause wins over every command. The cooldown wins over a new failover, never over one that has begun.
+
+The order of effects, which the cycle keeps: journal the decision durably, then act, then journal the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from habeat.model import Memory, Pause, Policy, Sight, Verdict
+
+
+class State(Enum):
+    """Where a target stands; see the top of this module."""
+
+    STANDBY = "standby"
+    SUSPECT = "suspect"
+    FAILING_OVER = "failing_over"
+    ACTIVE = "active"
+    FAILING_BACK = "failing_back"
+    AWAITING_FAILBACK = "awaiting_failback"
+
+
+class Result(Enum):
+    """How far a plan came in this cycle."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+class Command(Enum):
+    """What the cycle must do now."""
+
+    NONE = "none"
+    ACTIVATE = "activate"  # run the plan, all of it
+    CARE = "care"  # run only the steps that need no dead target
+    CLOSE = "close"  # the target is back: give up what is not begun, finish the care
+    DEACTIVATE = "deactivate"  # undo the plan
+
+
+class Level(Enum):
+    """How loudly a decision is told."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Guard(Enum):
+    """A condition of a row; `_holds` says what each means."""
+
+    ALWAYS = "otherwise"
+    UNCONFIRMED = "not enough cycles agree yet"
+    PAUSED = "paused by a person"
+    COOLING = "within the cooldown, not acknowledged"
+    BEGUN = "something was already taken over"
+    NOT_DUE = "not yet time to look for late accounts"
+    NOT_BACK = "not back for enough cycles"
+    AUTOMATIC = "the role can fail back by itself"
+    ACKNOWLEDGED = "acknowledged by a person"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: under `guard`, go to `then`, do `command`, tell `sentence`; `exit` is check's exit code."""
+
+    id: str
+    guard: Guard
+    then: State
+    command: Command
+    level: Level
+    exit: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """All that guards may look at besides the sight: facts of this cycle, read once."""
+
+    now: float
+    policy: Policy
+    memory: Memory
+    pause: Pause | None = None
+    acknowledged: bool = False
+    begun: bool = False
+    repeats: bool = False
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from one cycle; journal it durably with `memory`, and only then carry out `command`."""
+
+    row: str
+    before: State
+    after: State
+    command: Command
+    level: Level
+    exit: int
+    sentence: str
+    memory: Memory
+
+
+# fmt: off  (a table is read by its columns)
+_G, _S, _C, _L = Guard, State, Command, Level
+
+_NOTHING = "Nothing is done."
+_CONFIRMING = "{target} looks dead ({downs} of {confirmations} cycles): {why}. Nothing is done yet."
+_PAUSED = "{target} is down, but habeat is paused by {pause}. " + _NOTHING
+_COOLING = (
+    "{target} is down again, but its last failover ended {since} ago, within the cooldown of {cooldown}. "
+    "Nothing is done; `habeat ack` allows the next failover."
+)
+_START = "{target} is dead, {downs} of {confirmations} cycles agree: {why}. Failing over now."
+_CANNOT_TELL = "Cannot tell whether {target} is alive: {why}. " + _NOTHING
+_UNREACHABLE = "{target} is alive but unreachable from here: {why}. " + _NOTHING
+_HOLD = "The failover of {target} is held, because it is no longer surely dead: {why}. " + _NOTHING
+_CARE = "{target} is no longer surely dead ({why}): nothing more is taken over, what was taken over is cared for."
+_HOLD_BACK = "The failback of {target} is held: {why}. " + _NOTHING
+_STILL_CARE = "{target} was failed over; its accounts stay here. Now: {why}. " + _NOTHING
+
+TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
+    State.STANDBY: {
+        Sight.UP: (Row("S1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.INFO, 0, "{target} is up: {why}."),),
+        Sight.UNREACHABLE: (Row("S2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),),
+        Sight.UNKNOWN: (Row("S3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),),
+        Sight.DOWN: (
+            Row("S4", _G.UNCONFIRMED, _S.SUSPECT, _C.NONE, _L.WARNING, 0, _CONFIRMING),
+            Row("S5", _G.PAUSED, _S.SUSPECT, _C.NONE, _L.ERROR, 3, _PAUSED),
+            Row("S6", _G.COOLING, _S.SUSPECT, _C.NONE, _L.ERROR, 3, _COOLING),
+            Row("S7", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0, _START),
+        ),
+    },
+    State.SUSPECT: {
+        Sight.UP: (
+            Row(
+                "U1",
+                _G.ALWAYS,
+                _S.STANDBY,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} is up again: {why}. It was a blip; nothing was done.",
+            ),
+        ),
+        Sight.UNREACHABLE: (Row("U2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),),
+        Sight.UNKNOWN: (
+            Row("U3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _CANNOT_TELL + " Confirmation starts over."),
+        ),
+        Sight.DOWN: (
+            Row("U4", _G.UNCONFIRMED, _S.SUSPECT, _C.NONE, _L.WARNING, 0, _CONFIRMING),
+            Row("U5", _G.PAUSED, _S.SUSPECT, _C.NONE, _L.ERROR, 3, _PAUSED),
+            Row("U6", _G.COOLING, _S.SUSPECT, _C.NONE, _L.ERROR, 3, _COOLING),
+            Row("U7", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0, _START),
+        ),
+    },
+    State.FAILING_OVER: {
+        Sight.UP: (
+            Row(
+                "F1",
+                _G.PAUSED,
+                _S.FAILING_OVER,
+                _C.NONE,
+                _L.ERROR,
+                3,
+                "{target} is back ({why}) in mid-failover, but habeat is paused by {pause}. " + _NOTHING,
+            ),
+            Row(
+                "F2",
+                _G.BEGUN,
+                _S.FAILING_OVER,
+                _C.CLOSE,
+                _L.ERROR,
+                0,
+                "{target} is back in mid-failover: {why}. No further account is taken; the rest is finished.",
+            ),
+            Row(
+                "F3",
+                _G.ALWAYS,
+                _S.STANDBY,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} is back before anything was taken over: {why}. The failover is abandoned.",
+            ),
+        ),
+        Sight.UNREACHABLE: (
+            Row("F4", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
+            Row("F5", _G.BEGUN, _S.FAILING_OVER, _C.CARE, _L.ERROR, 3, _CARE),
+            Row("F6", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
+        ),
+        Sight.UNKNOWN: (
+            Row("F7", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
+            Row("F8", _G.BEGUN, _S.FAILING_OVER, _C.CARE, _L.ERROR, 3, _CARE),
+            Row("F9", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
+        ),
+        Sight.DOWN: (
+            Row(
+                "F10",
+                _G.PAUSED,
+                _S.FAILING_OVER,
+                _C.NONE,
+                _L.ERROR,
+                3,
+                "The failover of {target} is stopped: habeat is paused by {pause}. " + _NOTHING,
+            ),
+            Row(
+                "F11",
+                _G.ALWAYS,
+                _S.FAILING_OVER,
+                _C.ACTIVATE,
+                _L.WARNING,
+                0,
+                "{target} is still dead: {why}. The failover goes on.",
+            ),
+        ),
+    },
+    State.ACTIVE: {
+        Sight.UP: (
+            Row(
+                "A1",
+                _G.NOT_BACK,
+                _S.ACTIVE,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} answers again ({ups} of {confirmations} cycles): {why}.",
+            ),
+            Row(
+                "A2",
+                _G.PAUSED,
+                _S.ACTIVE,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} is back: {why}. habeat is paused by {pause}; nothing is undone.",
+            ),
+            Row(
+                "A3",
+                _G.AUTOMATIC,
+                _S.FAILING_BACK,
+                _C.DEACTIVATE,
+                _L.WARNING,
+                0,
+                "{target} is back: {why}. Failing back now.",
+            ),
+            Row(
+                "A4",
+                _G.ALWAYS,
+                _S.AWAITING_FAILBACK,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} is back: {why}. The accounts stay here until a person moves them back.",
+            ),
+        ),
+        Sight.UNREACHABLE: (Row("A5", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),),
+        Sight.UNKNOWN: (Row("A6", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),),
+        Sight.DOWN: (
+            Row(
+                "A7",
+                _G.PAUSED,
+                _S.ACTIVE,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} is still dead. habeat is paused by {pause}: late accounts are not looked for.",
+            ),
+            Row("A8", _G.NOT_DUE, _S.ACTIVE, _C.NONE, _L.INFO, 0, "{target} is still dead, and failed over: {why}."),
+            Row(
+                "A9",
+                _G.ALWAYS,
+                _S.FAILING_OVER,
+                _C.ACTIVATE,
+                _L.INFO,
+                0,
+                "{target} is still dead: {why}. Looking for accounts that are still on it.",
+            ),
+        ),
+    },
+    State.FAILING_BACK: {
+        Sight.UP: (
+            Row(
+                "B1",
+                _G.PAUSED,
+                _S.FAILING_BACK,
+                _C.NONE,
+                _L.ERROR,
+                3,
+                "The failback of {target} is stopped: habeat is paused by {pause}. " + _NOTHING,
+            ),
+            Row(
+                "B2",
+                _G.ALWAYS,
+                _S.FAILING_BACK,
+                _C.DEACTIVATE,
+                _L.WARNING,
+                0,
+                "{target} is up: {why}. The failback goes on.",
+            ),
+        ),
+        Sight.UNREACHABLE: (Row("B3", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),),
+        Sight.UNKNOWN: (Row("B4", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),),
+        Sight.DOWN: (
+            Row("B5", _G.UNCONFIRMED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
+            Row("B6", _G.PAUSED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _PAUSED),
+            Row(
+                "B7",
+                _G.ALWAYS,
+                _S.FAILING_OVER,
+                _C.ACTIVATE,
+                _L.ERROR,
+                0,
+                "{target} died again during its failback: {why}. Failing over again.",
+            ),
+        ),
+    },
+    State.AWAITING_FAILBACK: {
+        Sight.UP: (
+            Row(
+                "W1",
+                _G.ACKNOWLEDGED,
+                _S.STANDBY,
+                _C.NONE,
+                _L.WARNING,
+                0,
+                "{target} is up: {why}. The last failover was acknowledged; it is watched as before.",
+            ),
+            Row(
+                "W2",
+                _G.ALWAYS,
+                _S.AWAITING_FAILBACK,
+                _C.NONE,
+                _L.INFO,
+                0,
+                "{target} is up: {why}. Its accounts stay here; `habeat ack` ends this reminder.",
+            ),
+        ),
+        Sight.UNREACHABLE: (Row("W3", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _UNREACHABLE),),
+        Sight.UNKNOWN: (Row("W4", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),),
+        Sight.DOWN: (
+            Row("W5", _G.UNCONFIRMED, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0, _CONFIRMING),
+            Row("W6", _G.PAUSED, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _PAUSED),
+            Row("W7", _G.COOLING, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _COOLING),
+            Row("W8", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0, _START),
+        ),
+    },
+}
+
+RESULTS: dict[State, dict[Result, Row]] = {
+    State.FAILING_OVER: {
+        Result.DONE: Row("R1", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 0, "Failover of {target} finished: {why}."),
+        Result.PARTIAL: Row(
+            "R2",
+            _G.ALWAYS,
+            _S.ACTIVE,
+            _C.NONE,
+            _L.ERROR,
+            1,
+            "Failover of {target} finished, but not for everything: {why}.",
+        ),
+        Result.WAITING: Row(
+            "R3",
+            _G.ALWAYS,
+            _S.FAILING_OVER,
+            _C.NONE,
+            _L.ERROR,
+            3,
+            "The failover of {target} waits: {why}. It is tried again in the next cycle.",
+        ),
+        Result.FAILED: Row(
+            "R4",
+            _G.ALWAYS,
+            _S.FAILING_OVER,
+            _C.NONE,
+            _L.ERROR,
+            1,
+            "A step of the failover of {target} failed: {why}. It is tried again in the next cycle.",
+        ),
+    },
+    State.FAILING_BACK: {
+        Result.DONE: Row("R5", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0, "Failback of {target} finished: {why}."),
+        Result.PARTIAL: Row(
+            "R6",
+            _G.ALWAYS,
+            _S.STANDBY,
+            _C.NONE,
+            _L.ERROR,
+            1,
+            "Failback of {target} finished, but not for everything: {why}.",
+        ),
+        Result.WAITING: Row(
+            "R7",
+            _G.ALWAYS,
+            _S.FAILING_BACK,
+            _C.NONE,
+            _L.ERROR,
+            3,
+            "The failback of {target} waits: {why}. It is tried again in the next cycle.",
+        ),
+        Result.FAILED: Row(
+            "R8",
+            _G.ALWAYS,
+            _S.FAILING_BACK,
+            _C.NONE,
+            _L.ERROR,
+            1,
+            "A step of the failback of {target} failed: {why}. It is tried again in the next cycle.",
+        ),
+    },
+}
+# fmt: on
+
+
+def decide(verdict: Verdict, target: str, facts: Circumstances) -> Decision:
+    """Return what follows from a verdict: journal it durably first, then act on its command."""
+    before = State(facts.memory.state)
+    memory = _count(verdict.sight, facts)
+    facts = replace(facts, memory=memory)
+    row = next(row for row in TRANSITIONS[before][verdict.sight] if _holds(row.guard, facts))
+    return _decision(row, before, target, verdict.why, facts)
+
+
+def settle(result: Result, why: str, target: str, facts: Circumstances) -> Decision:
+    """Return what follows from how far the plan came; `facts.memory` is the memory of the decision that ran it."""
+    before = State(facts.memory.state)
+    row = RESULTS[before][result]
+    if row.then is not before:
+        facts = replace(facts, memory=replace(facts.memory, failover_at=facts.now))
+    return _decision(row, before, target, why, facts)
+
+
+def _decision(row: Row, before: State, target: str, why: str, facts: Circumstances) -> Decision:
+    memory = replace(facts.memory, state=row.then.value)
+    sentence = row.sentence.format(
+        target=target,
+        why=why,
+        downs=memory.downs,
+        ups=memory.ups,
+        confirmations=facts.policy.confirmations,
+        pause=f"{facts.pause.owner} ({facts.pause.reason})" if facts.pause else "nobody",
+        since=span(facts.now - (memory.failover_at or facts.now)),
+        cooldown=span(facts.policy.cooldown),
+    )
+    return Decision(row.id, before, row.then, row.command, row.level, row.exit, sentence, memory)
+
+
+def _count(sight: Sight, facts: Circumstances) -> Memory:
+    """Return the memory with this sight counted; cycles too far apart, or from the future, confirm nothing."""
+    memory = facts.memory
+    near = 0 <= facts.now - memory.seen_at <= facts.policy.window
+    downs = (memory.downs if near else 0) + 1 if sight is Sight.DOWN else 0
+    ups = (memory.ups if near else 0) + 1 if sight is Sight.UP else 0
+    return replace(memory, downs=downs, ups=ups, seen_at=facts.now)
+
+
+def _holds(guard: Guard, facts: Circumstances) -> bool:
+    memory, policy = facts.memory, facts.policy
+    ended = memory.failover_at
+    holds = {
+        Guard.ALWAYS: True,
+        Guard.UNCONFIRMED: memory.downs < policy.confirmations,
+        Guard.PAUSED: facts.pause is not None,
+        Guard.COOLING: ended is not None and facts.now - ended < policy.cooldown and not facts.acknowledged,
+        Guard.BEGUN: facts.begun,
+        Guard.NOT_DUE: not facts.repeats or (ended is not None and 0 <= facts.now - ended < policy.repeat),
+        Guard.NOT_BACK: memory.ups < policy.confirmations,
+        Guard.AUTOMATIC: facts.automatic,
+        Guard.ACKNOWLEDGED: facts.acknowledged,
+    }
+    return holds[guard]
+
+
+def span(seconds: float) -> str:
+    """Return a duration for people: `8 h`, `5 min`, `12 s`."""
+    seconds = max(0.0, seconds)
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,253 @@
+"""The facts the core works with: frozen, without I/O, and the same whether seen live or replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Up:
+    """Seen alive; `reason` says how, as a clause that can follow the name of who says so."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Down:
+    """Seen dead, or (for a probe) silent although the question was sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Could not tell, which is never a vote for death."""
+
+    reason: str
+
+
+Evidence = Up | Down | Unknown
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one instance watches: a role's node in the other site."""
+
+    role: str
+    site: str
+    name: str
+    address: str
+
+    @property
+    def key(self) -> str:
+        """Return the name under which the journal keeps this target."""
+        return f"{self.role}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one question to one address gave."""
+
+    kind: str
+    address: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What one witness says of the target.
+
+    `age` is the age of its knowledge in seconds. `site` is where the witness stands, or None when it is
+    not bound to one. `networked` tells that a clear answer cannot be had by a host that is cut off.
+    """
+
+    witness: str
+    evidence: Evidence
+    age: float = 0.0
+    site: str | None = None
+    networked: bool = True
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All evidence of one cycle, taken once; `at` is Unix time in seconds."""
+
+    at: float
+    target: Target
+    probes: tuple[Probe, ...]
+    votes: tuple[Vote, ...]
+    gateways: tuple[Probe, ...] = ()
+
+
+class Sight(Enum):
+    """How the target looks after all evidence is weighed."""
+
+    UP = "up"
+    UNREACHABLE = "unreachable"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one snapshot: what is seen, by which rule, and why, as a clause without a full stop."""
+
+    sight: Sight
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The numbers the judge and the machine go by; durations in seconds.
+
+    `freshness` is how old a witness's knowledge may be. `window` is how far apart two cycles may lie and
+    still confirm each other. `repeat` is how often a finished failover looks for late accounts.
+    """
+
+    confirmations: int = 2
+    required: int = 1
+    freshness: float = 120.0
+    window: float = 3600.0
+    cooldown: float = 8 * 3600.0
+    repeat: float = 60.0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One copy of a mailbox; None where Carbonio did not say."""
+
+    destination: str
+    available: bool | None = None
+    sequence: int | None = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """A mailbox that Carbonio replicates, as `getAccountStatus` lists it."""
+
+    name: str
+    id: str = ""
+    mail_host: str = ""
+    sequence: int | None = None
+    replicas: tuple[Replica, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Return what identifies the account for ever: its id, or its name where Carbonio gives no id."""
+        return self.id or self.name
+
+    def usable(self) -> tuple[Replica, ...]:
+        """Return the replicas that Carbonio does not call unavailable, best (lowest priority number) first."""
+        good = [replica for replica in self.replicas if replica.available is not False]
+        return tuple(sorted(good, key=lambda replica: (replica.priority is None, replica.priority or 0)))
+
+    def lag(self) -> int | None:
+        """Return how many changes the best replica is behind, or None where that is not known."""
+        best = next(iter(self.usable()), None)
+        if best is None or best.sequence is None or self.sequence is None:
+            return None
+        return max(0, self.sequence - best.sequence)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How the accounts of a failover stand, by count."""
+
+    total: int = 0
+    promoted: int = 0
+    flushed: int = 0
+    restarted: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step reached the state that it is for; `detail` says so."""
+
+    detail: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A step cannot begin yet; it is tried again in the next cycle."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step did not reach the state that it is for; it is retried."""
+
+    why: str
+
+
+Outcome = Done | Waiting | Failed
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A person's order not to act; `until` is None for an order without an end."""
+
+    owner: str
+    reason: str
+    since: float
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the machine remembers of a target between cycles, all of it durable.
+
+    `downs` and `ups` count consecutive cycles with that sight, `seen_at` is when the last one was.
+    `failover_at` is when the last failover ended, or None if there never was one.
+    """
+
+    state: str = "standby"
+    downs: int = 0
+    ups: int = 0
+    seen_at: float = 0.0
+    failover: int | None = None
+    failover_at: float | None = None
+
+
+def _evidence_to_json(evidence: Evidence) -> dict[str, str]:
+    return {"is": type(evidence).__name__.lower(), "reason": evidence.reason}
+
+
+def _evidence_from_json(data: dict[str, str]) -> Evidence:
+    kinds: dict[str, type[Up | Down | Unknown]] = {"up": Up, "down": Down, "unknown": Unknown}
+    return kinds[data["is"]](data["reason"])
+
+
+def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the snapshot as plain JSON types, complete enough to be judged again."""
+
+    def probe(item: Probe) -> dict[str, Any]:
+        return {"kind": item.kind, "address": item.address, "evidence": _evidence_to_json(item.evidence)}
+
+    return {
+        "at": snapshot.at,
+        "target": dict(vars(snapshot.target)),
+        "probes": [probe(item) for item in snapshot.probes],
+        "votes": [{**vars(vote), "evidence": _evidence_to_json(vote.evidence)} for vote in snapshot.votes],
+        "gateways": [probe(item) for item in snapshot.gateways],
+    }
+
+
+def snapshot_from_json(data: dict[str, Any]) -> Snapshot:
+    """Return the snapshot that `snapshot_to_json` wrote."""
+
+    def probe(item: dict[str, Any]) -> Probe:
+        return Probe(item["kind"], item["address"], _evidence_from_json(item["evidence"]))
+
+    return Snapshot(
+        at=data["at"],
+        target=Target(**data["target"]),
+        probes=tuple(probe(item) for item in data["probes"]),
+        votes=tuple(Vote(**{**item, "evidence": _evidence_from_json(item["evidence"])}) for item in data["votes"]),
+        gateways=tuple(probe(item) for item in data["gateways"]),
+    )

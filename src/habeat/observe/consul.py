@@ -1,0 +1,91 @@
+"""The Consul witness: what the cluster's quorum knows of a node's serfHealth.
+
+Only a quorum-backed answer counts. A node that is not in the answer is unknown, never down: it may be misspelt,
+hidden from the token, or gone for maintenance, and the sentence tells which.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from habeat.consul import Consul
+from habeat.errors import HttpError
+from habeat.model import Down, Evidence, Target, Unknown, Up
+from habeat.observe import Answer
+
+PREFIXES = ("agent-", "server-")
+
+
+def node_names(hostname: str) -> tuple[str, ...]:
+    """Return the names that Carbonio's service-discover may give a host in Consul, likeliest first."""
+    dashed = hostname.replace(".", "-")
+    return tuple(prefix + dashed for prefix in PREFIXES)
+
+
+@dataclass(frozen=True)
+class ConsulWitness:
+    """Asks Consul; `match_address` demands that the node called down also has the target's address."""
+
+    consul: Consul
+    match_address: bool = True
+    site: str | None = None
+    name: str = "Consul"
+    networked: bool = True
+
+    def ask(self, target: Target) -> Answer:
+        """Return what Consul's quorum knows of the target; the age is 0, since the read is consistent."""
+        try:
+            return self._evidence(target), 0.0
+        except HttpError as error:
+            return Unknown(str(error)), 0.0
+
+    def _evidence(self, target: Target) -> Evidence:
+        names = node_names(target.name)
+        found = {name: status for name in names if (status := self.consul.serf_status(name)) is not None}
+        for name, status in found.items():
+            if status == "passing":
+                return Up(f"says that {name} is up")
+        if not found:
+            return Unknown(self._absent(names))
+        if set(found.values()) != {"critical"}:
+            return Unknown("gives an unclear state: " + ", ".join(f"{n} is {s}" for n, s in found.items()))
+        stranger = next(filter(None, (self._stranger(name, target) for name in found)), None)
+        if stranger:
+            return Unknown(stranger)
+        return Down(f"says that {' and '.join(found)} is down")
+
+    def _stranger(self, name: str, target: Target) -> str | None:
+        """Return why the node may be another machine: the way from host names to node names is not unique."""
+        try:
+            wanted = ipaddress.ip_address(target.address)
+        except ValueError:
+            return None
+        node = self.consul.node(name) if self.match_address else None
+        if node is None or wanted in map(_address, node.addresses):
+            return None
+        there = ", ".join(sorted(node.addresses))
+        return (
+            f"calls {name} down, but knows it at {there} and not at {target.address}, so it may be another machine "
+            "(consul.match_address: false trusts the name alone)"
+        )
+
+    def _absent(self, names: Sequence[str]) -> str:
+        gone = self.consul.left(names)
+        if gone:
+            return f"says that {gone} left the mesh gracefully, as for maintenance, which is not a death"
+        known = [node.name for node in self.consul.nodes()]
+        if not known:
+            return "shows this token no node at all, so its rights are too narrow (node:read is needed)"
+        near = difflib.get_close_matches(names[0], known, n=1)
+        hint = f"; the nearest name it shows is {near[0]}" if near else ""
+        return f"does not know {' or '.join(names)}, or hides it from this token{hint}"
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | str:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return text

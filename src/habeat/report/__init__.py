@@ -1,0 +1,1 @@
+"""Tell people and other programs what happened: log, terminal, lock files, generated pages."""

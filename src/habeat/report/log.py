@@ -1,0 +1,89 @@
+"""The log file: one line an event, with the sentence and the evidence, for a person at four in the morning."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+
+from habeat.machine import Decision, Level
+from habeat.model import Evidence, Outcome, Snapshot, Target
+
+PRIORITIES: Mapping[Level, tuple[int, int]] = {
+    Level.INFO: (logging.INFO, 6),
+    Level.WARNING: (logging.WARNING, 4),
+    Level.ERROR: (logging.ERROR, 3),
+}
+
+
+class Log:
+    """Writes to the log file (which may be rotated under it at any time), and to the terminal or systemd's journal."""
+
+    def __init__(self, path: Path | None, *, quiet: bool = False) -> None:
+        self._logger = logging.Logger("habeat")
+        self._quiet = quiet
+        self._prefix = "JOURNAL_STREAM" in os.environ
+        if path is not None:
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        try:
+            if path.parent.stat().st_mode & stat.S_IWOTH and path.is_symlink():
+                raise OSError(0, "it is a symbolic link in a directory that everybody may write to")
+            handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            self.say(Level.WARNING, f"the log file {path} cannot be written ({error.strerror}); going on without it")
+            return
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        self._logger.addHandler(handler)
+
+    def say(self, level: Level, sentence: str, detail: str = "") -> None:
+        """Tell one event: the sentence to everybody, the detail to the file."""
+        sentence = one_line(sentence)
+        severity, priority = PRIORITIES[level]
+        self._logger.log(severity, "%s", f"{sentence} | {one_line(detail)}" if detail else sentence)
+        if not self._quiet:
+            sys.stdout.write(f"<{priority}>{sentence}\n" if self._prefix else f"{sentence}\n")
+            sys.stdout.flush()
+
+    def decision(self, target: Target, decision: Decision, rule: str, snapshot: Snapshot | None) -> None:
+        """Tell a decision with its row, its rule and its evidence."""
+        change = f"{decision.before.value}->{decision.after.value}"
+        detail = f"{target.key} {change} row={decision.row} rule={rule or '-'}"
+        self.say(decision.level, decision.sentence, f"{detail} {evidence(snapshot)}" if snapshot else detail)
+
+    def step(self, target: Target, name: str, outcome: Outcome | None) -> None:
+        """Tell that a step begins (None) or how it ended."""
+        if outcome is None:
+            self.say(Level.INFO, f"step {name} begins", target.key)
+            return
+        kind = type(outcome).__name__.lower()
+        said = getattr(outcome, "detail", "") or getattr(outcome, "why", "")
+        self.say(Level.INFO if kind == "done" else Level.ERROR, f"step {name} {kind}: {said}", target.key)
+
+
+class _Formatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002  logging's name
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
+
+
+def evidence(snapshot: Snapshot) -> str:
+    """Return all evidence of a cycle on one line."""
+    parts = [f"{probe.kind} {probe.address}: {_told(probe.evidence)}" for probe in snapshot.probes]
+    parts += [f"witness {vote.witness}: {_told(vote.evidence)} (age {vote.age:.0f} s)" for vote in snapshot.votes]
+    parts += [f"gateway {probe.address}: {_told(probe.evidence)}" for probe in snapshot.gateways]
+    return "; ".join(parts)
+
+
+def one_line(text: str) -> str:
+    """Return text as one printable line: names and answers from outside must not forge lines or move the cursor."""
+    return "".join(char if char.isprintable() else " " if char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
+def _told(evidence: Evidence) -> str:
+    return f"{type(evidence).__name__.lower()}, {evidence.reason}"

@@ -1,0 +1,135 @@
+"""Run a plan's steps through the journal, so that a crash at any point is followed by a resume.
+
+For each step: the intent is durable, the step runs, its outcome is durable. A step whose outcome is done is never
+run again, except those that hold only for the process that ran them (`every_run`: preflight, lock). Every step can
+be run again after an intent without an outcome; that is its author's duty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from habeat.errors import HabeatError, JournalError, LockLostError
+from habeat.journal import Journal
+from habeat.machine import Command, Result, span
+from habeat.model import Failed, Outcome, Waiting
+
+FREE_ATTEMPTS = 3
+LONGEST_BACKOFF = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a step is told: which failover and round it works for, why it runs, and which attempt at it this is."""
+
+    failover: int
+    round: int
+    command: Command
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan.
+
+    `needs_down` steps take something from the target, and run only in a cycle that has just seen it dead.
+    `decisive` marks the first step after which the failover can no longer be abandoned.
+    """
+
+    name: str
+    run: Callable[[Job], Outcome]
+    needs_down: bool = False
+    every_run: bool = False
+    decisive: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a role does: its steps to take over and, for roles that fail back by themselves, its steps to give back.
+
+    `repeats` plans are run again while the target stays dead, for what turned up late. `summary` tells how a
+    failover (by its number) ended, and `undone` counts what it could not do. `guard` is held around every run, and
+    `lost` tells why no further step may run when it was lost.
+    """
+
+    activate: tuple[Step, ...]
+    deactivate: tuple[Step, ...] | None
+    repeats: bool
+    summary: Callable[[int], str]
+    undone: Callable[[int], int]
+    guard: AbstractContextManager[object] = field(default_factory=nullcontext)
+    lost: Callable[[], str | None] = lambda: None
+
+    @property
+    def decisive(self) -> str:
+        """Return the name of the step after which there is no way back, or "" where every step can be undone."""
+        return next((step.name for step in self.activate if step.decisive), "")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run came: the result, and a clause for people."""
+
+    result: Result
+    why: str
+
+
+@dataclass(frozen=True)
+class Saga:
+    """Runs a plan; `hold` tells why no step may run now, `told` hears of every step as it begins (None) and ends."""
+
+    plan: Plan
+    journal: Journal
+    clock: Callable[[], float]
+    hold: Callable[[], str | None]
+    told: Callable[[str, Outcome | None], None]
+
+    def run(self, failover: int, command: Command) -> Progress:
+        """Run what is left of the plan, in order, until a step cannot be done now."""
+        steps = (self.plan.deactivate or ()) if command is Command.DEACTIVATE else self.plan.activate
+        record = self.journal.failover(failover)
+        done = {step.name for step in record.steps if step.outcome == "done"}
+        for step in steps:
+            if step.name in done and not step.every_run:
+                continue
+            if step.needs_down and command in (Command.CARE, Command.CLOSE):
+                if command is Command.CARE and not step.every_run:
+                    return Progress(Result.WAITING, f"step {step.name} needs a target that is surely dead")
+                continue
+            outcome = self._step(step, record.round, failover, command)
+            if isinstance(outcome, Waiting):
+                return Progress(Result.WAITING, f"{step.name}: {outcome.why}")
+            if isinstance(outcome, Failed):
+                return Progress(Result.FAILED, f"{step.name}: {outcome.why}")
+        undone = self.plan.undone(failover)
+        return Progress(Result.PARTIAL if undone else Result.DONE, self.plan.summary(failover))
+
+    def _step(self, step: Step, round_: int, failover: int, command: Command) -> Outcome:
+        if (why := self.hold() or self.plan.lost()) is not None:
+            return Waiting(why)
+        if (wait := self._backoff(step, round_, failover)) > 0:
+            return Waiting(f"it failed before and is tried again in {span(wait)}")
+        attempt = self.journal.intend(failover, round_, step.name, self.clock())
+        self.told(step.name, None)
+        try:
+            outcome = step.run(Job(failover, round_, command, attempt))
+        except JournalError:
+            raise
+        except LockLostError as error:
+            outcome = Waiting(str(error))
+        except HabeatError as error:
+            outcome = Failed(str(error))
+        self.journal.conclude(failover, round_, step.name, outcome, self.clock())
+        self.told(step.name, outcome)
+        return outcome
+
+    def _backoff(self, step: Step, round_: int, failover: int) -> float:
+        """Return for how many seconds a step that keeps failing is still left alone."""
+        found = self.journal.step(failover, round_, step.name)
+        if found is None or found.outcome != "failed" or found.attempts < FREE_ATTEMPTS:
+            return 0.0
+        pause: float = min(LONGEST_BACKOFF, 2.0 ** (found.attempts - FREE_ATTEMPTS))
+        passed = self.clock() - (found.outcome_at or 0.0)
+        return pause - passed if 0 <= passed < pause else 0.0
