@@ -62,7 +62,7 @@ class Consul:
         return [_node(item) for item in self._read("/v1/catalog/nodes") or [] if isinstance(item, dict)]
 
     def left(self, names: Sequence[str]) -> str | None:
-        """Return which of the nodes left the mesh gracefully, by the local agent's own view; good for telling why only."""
+        """Return which of the nodes left gracefully, by the local agent's own view: good only for telling why."""
         reply = self._call("GET", "/v1/agent/members")
         members = reply.json() if reply.status == 200 else []
         gone = [item.get("Name") for item in members or [] if isinstance(item, dict) and item.get("Status") == LEFT]

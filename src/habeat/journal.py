@@ -180,7 +180,7 @@ class Journal:
             raise JournalError(
                 f"the journal {self.path} has format {found}, and this habeat knows format {VERSION}; nothing is done"
             )
-        os.chmod(self.path, 0o600)
+        self.path.chmod(0o600)
 
     def close(self) -> None:
         """Close the file."""
@@ -403,12 +403,10 @@ class Journal:
     @_translated
     def entries(self, failover: int, state: str, lacking: str = "") -> list[Entry]:
         """Return the ledger's accounts in a state; `lacking` ("flushed" or "restarted") keeps those not yet so."""
-        clause = {"": "", "flushed": " AND flushed_at IS NULL", "restarted": " AND restarted_at IS NULL"}[lacking]
         rows = self._db.execute(
-            "SELECT key, name, state, destination, lag, reason FROM account WHERE failover=? AND state=?"
-            + clause
-            + " ORDER BY name",
-            (failover, state),
+            "SELECT key, name, state, destination, lag, reason FROM account WHERE failover=?1 AND state=?2"
+            " AND (?3<>'flushed' OR flushed_at IS NULL) AND (?3<>'restarted' OR restarted_at IS NULL) ORDER BY name",
+            (failover, state, lacking),
         )
         return [Entry(**row) for row in rows]
 
@@ -518,7 +516,7 @@ class Journal:
 def _secure(state_dir: Path) -> None:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.stat(state_dir)
+        found = state_dir.stat()
     except OSError as error:
         raise JournalError(
             f"the state directory {state_dir} cannot be used ({error.strerror}); nothing is done"

@@ -22,7 +22,7 @@ from dataclasses import replace
 from habeat.model import Down, Policy, Sight, Snapshot, Unknown, Up, Verdict, Vote
 
 
-def judge(snapshot: Snapshot, policy: Policy) -> Verdict:
+def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one return for each rule
     """Return the verdict on the snapshot's target by the rules at the top of this module."""
     site = snapshot.target.site
     votes = tuple(weigh(vote, site, policy) for vote in snapshot.votes)

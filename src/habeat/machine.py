@@ -83,7 +83,7 @@ class Guard(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: under `guard`, go to `then`, do `command`, tell `sentence`; `exit` is check's exit code."""
+    """One line of the table: under `guard` go to `then`, do `command`, tell `sentence`; `exit` is for `check`."""
 
     id: str
     guard: Guard

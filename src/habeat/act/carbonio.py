@@ -25,6 +25,8 @@ from habeat.model import Account, Replica
 
 NAMESPACES = ("MailReplica", "ha")
 SYNC_CODES = {1: "failed", 2: "was stopped", 3: "was removed", 4: "was interrupted"}
+UNREACHABLE = "Unable to communicate with server"
+COMPLAINTS = (UNREACHABLE, "ERROR:")
 MAILBOX_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -145,8 +147,8 @@ class Carbonio:
             raise CarbonioError(
                 f"{command} {SYNC_CODES.get(done.code, f'ended with exit code {done.code}')}{_said(done)}"
             )
-        if "unable to communicate with server" in (done.stdout + done.stderr).lower():
-            raise CarbonioError(f"{command}: unable to communicate with server")
+        if UNREACHABLE in done.stdout + done.stderr:
+            raise CarbonioError(f"{command}: {UNREACHABLE}")
 
     def _replica(self, command: str, *args: str, timeout: float | None = None) -> Any:
         return self._json([self._namespace(), command, *args], timeout or self.timeout)
@@ -221,7 +223,7 @@ class Zmprov:
 
     def _good(self, args: Sequence[str]) -> Completed:
         done = self.runner.run([self.binary, *args], self.timeout)
-        if done.code != 0:
+        if done.code != 0 or any(complaint in done.stdout for complaint in COMPLAINTS):
             raise CarbonioError(f"zmprov {' '.join(args[:3])} ended with exit code {done.code}{_said(done)}")
         return done
 

@@ -63,7 +63,7 @@ class SharedLock:
             self._remember(None)
 
     def acquire(self) -> None:
-        """Take the lock; raises LockLostError where another instance has it, or where it is required and not to be had."""
+        """Take the lock; raises LockLostError where another has it, or where it is required and not to be had."""
         if self._consul is None or self._session:
             return self.check()
         try:

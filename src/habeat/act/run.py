@@ -28,13 +28,11 @@ QUOTED = 300
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended; `seconds` is how long it ran."""
+    """How a command ended."""
 
-    argv: tuple[str, ...]
     code: int
     stdout: str
     stderr: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -53,23 +51,22 @@ class Runner:
         Raises CommandMissingError if it cannot be started, CommandTimeoutError if it had to be ended, CommandError
         if it printed more than can be read. The secrets never appear in an error.
         """
-        begun = time.monotonic()
+        deadline = time.monotonic() + timeout
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as inp:
             inp.write(stdin.encode())
             inp.seek(0)
             process = self._start(argv, inp, out, err)
             try:
-                code = self._wait(process, out, begun + timeout)
+                code = self._wait(process, out, deadline)
             finally:
                 _end_group(process)
-            seconds = time.monotonic() - begun
             if code is None:
                 said = _mask(_tail(err) or _tail(out), secrets)
                 raise CommandTimeoutError(
-                    f"`{_mask(shown(argv), secrets)}` was still running after {seconds:.0f} s and was ended"
+                    f"`{_mask(shown(argv), secrets)}` was still running after {timeout:g} s and was ended"
                     + (f"; it said: {said}" if said else "")
                 )
-            return Completed(tuple(argv), code, _read(out), _mask(_read(err), secrets), seconds)
+            return Completed(code, _read(out), _mask(_read(err), secrets))
 
     def give(self, *paths: Path) -> None:
         """Hand files over to the user that commands run as; raises CommandMissingError if there is no such user."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
-import os
 import re
 import stat
 import typing
@@ -186,26 +185,28 @@ class _Loader:
                 self.lacks(f"local.{name}", "needs a value")
         if local.role not in (None, *SUPPORTED_ROLES):
             self.lacks("local.role", f"this version of habeat knows the role appserver only, not {local.role}")
-        providers = config.witnesses.providers or (local.provider,)
-        key = "witnesses.providers" if config.witnesses.providers else "local.provider"
-        for provider in providers:
-            if provider not in SUPPORTED_PROVIDERS:
-                self.lacks(key, f"this version of habeat knows the provider consul only, not {provider}")
-        if len(set(providers)) < len(providers):
-            self.lacks(key, "names a witness twice; a witness has one vote")
-        if config.witnesses.required > len(providers):
-            self.lacks(
-                "witnesses.required",
-                f"asks for {config.witnesses.required} witnesses, and {len(providers)} are configured",
-            )
-        if not REACH.fullmatch(config.probes.reach):
-            self.lacks("probes.reach", f"expected `icmp` or `tcp:PORT`, found {config.probes.reach!r}")
+        self.needs_witnesses(config)
         if local.whoami and local.whoami == local.dc_check:
             self.lacks(
                 "local.dc_check", f"must be the other site than whoami ({local.whoami}): a node does not watch itself"
             )
         elif local.dc_check and local.whoami and local.role == "appserver":
             self.needs_appserver(config)
+
+    def needs_witnesses(self, config: Config) -> None:
+        """Note what is wrong with the choice of witnesses and probes."""
+        providers = config.witnesses.providers or (config.local.provider,)
+        key = "witnesses.providers" if config.witnesses.providers else "local.provider"
+        for provider in providers:
+            if provider not in SUPPORTED_PROVIDERS:
+                self.lacks(key, f"this version of habeat knows the provider consul only, not {provider}")
+        if len(set(providers)) < len(providers):
+            self.lacks(key, "names a witness twice; a witness has one vote")
+        required = config.witnesses.required
+        if required > len(providers):
+            self.lacks("witnesses.required", f"asks for {required} witnesses, and {len(providers)} are configured")
+        if not REACH.fullmatch(config.probes.reach):
+            self.lacks("probes.reach", f"expected `icmp` or `tcp:PORT`, found {config.probes.reach!r}")
 
     def needs_appserver(self, config: Config) -> None:
         """Note what the role appserver needs and does not have."""
@@ -229,7 +230,7 @@ class _Loader:
 
     def permissions(self, path: Path) -> None:
         """Note a file with secrets in it that everybody on the machine may read."""
-        if self.secrets and os.stat(path).st_mode & stat.S_IROTH:
+        if self.secrets and path.stat().st_mode & stat.S_IROTH:
             named = " and ".join(self.secrets)
             self.wrong(0, "", f"holds a secret ({named}) and everybody may read it: run `chmod 600 {path}`")
 

@@ -399,9 +399,8 @@ def _zmprov_lines(folder: Path) -> int:
             if item is None:
                 sys.stdout.write("ERROR: account.NO_SUCH_ACCOUNT\n")
                 continue
-            sys.stdout.write(
-                f"prov> # name {item['accountName']}\nzimbraId: {item['accountId']}\nzimbraMailHost: {item['accountMailHost']}\n\n"
-            )
+            sys.stdout.write(f"prov> # name {item['accountName']}\nzimbraId: {item['accountId']}\n")
+            sys.stdout.write(f"zimbraMailHost: {item['accountMailHost']}\n\n")
     return 0
 
 

@@ -42,7 +42,7 @@ class EmbeddedConsul:
 class _Handler(BaseHTTPRequestHandler):
     mesh: Mesh
 
-    def do_GET(self) -> None:  # noqa: N802  the library's name
+    def do_GET(self) -> None:
         """Answer a read."""
         path = unquote(urlsplit(self.path).path).removeprefix("/v1/")
         kind, _, name = path.rpartition("/")
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, "not part of the lab")
 
-    def do_PUT(self) -> None:  # noqa: N802  the library's name
+    def do_PUT(self) -> None:
         """Answer a write."""
         url = urlsplit(self.path)
         path = unquote(url.path).removeprefix("/v1/")

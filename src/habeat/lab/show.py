@@ -23,9 +23,8 @@ def show(accounts: int) -> int:
         click.echo(
             f"{accounts} mailboxes live on {PRIMARY} (primary site) and are replicated to {STANDBY} (secondary site)."
         )
-        click.echo(
-            f"habeat runs on {STANDBY}. Its witness is {lab.witness.title}. Carbonio is a simulator; habeat is the real one."
-        )
+        click.echo(f"habeat runs on {STANDBY}. Its witness is {lab.witness.title}.")
+        click.echo("Carbonio is a simulator; habeat is the real one.")
         _title("All is well")
         for _ in range(2):
             _cycle(lab)

@@ -220,7 +220,7 @@ class Lab:
         self.config = self.folder / "habeat.yml"
         self.configure(overrides or {})
 
-    def __enter__(self) -> Lab:  # noqa: PYI034  it is not made to be subclassed
+    def __enter__(self) -> Lab:
         return self
 
     def __exit__(

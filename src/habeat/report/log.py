@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Log:
     """Writes to the log file (which may be rotated under it at any time), and to the terminal or systemd's journal."""
 
     def __init__(self, path: Path | None, *, quiet: bool = False) -> None:
-        self._logger = logging.Logger("habeat")
+        self._logger = logging.Logger("habeat")  # noqa: LOG001  its own, so that nothing else can log into the file
         self._quiet = quiet
         self._prefix = "JOURNAL_STREAM" in os.environ
         if path is not None:
@@ -33,9 +34,7 @@ class Log:
 
     def _open(self, path: Path) -> None:
         try:
-            if path.parent.stat().st_mode & stat.S_IWOTH and path.is_symlink():
-                raise OSError(0, "it is a symbolic link in a directory that everybody may write to")
-            handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+            handler = _File(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             self.say(Level.WARNING, f"the log file {path} cannot be written ({error.strerror}); going on without it")
             return
@@ -65,6 +64,23 @@ class Log:
         kind = type(outcome).__name__.lower()
         said = getattr(outcome, "detail", "") or getattr(outcome, "why", "")
         self.say(Level.INFO if kind == "done" else Level.ERROR, f"step {name} {kind}: {said}", target.key)
+
+
+class _File(WatchedFileHandler):
+    """Reopens when the file was moved away, so that rotation loses no line; follows no link that anybody could lay."""
+
+    def _open(self) -> TextIOWrapper:
+        path = Path(self.baseFilename)
+        nofollow = os.O_NOFOLLOW if path.parent.stat().st_mode & stat.S_IWOTH else 0
+
+        def opener(name: str, flags: int) -> int:
+            return os.open(name, flags | nofollow, 0o640)
+
+        return open(path, "a", encoding=self.encoding, errors=self.errors, opener=opener)  # noqa: SIM115  logging closes it
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  logging's name
+        """Say that a line could not be written, and go on: a full disk must not stop a failover."""
+        sys.stderr.write(f"habeat: the log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
 
 
 class _Formatter(logging.Formatter):

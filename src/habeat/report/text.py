@@ -77,12 +77,8 @@ def status_text(data: dict[str, Any], now: float) -> str:
         lines.append(f"it said      {one_line(data['sentence'])}")
     if data["pause"]:
         pause = data["pause"]
-        lines.append(
-            colour(
-                f"PAUSED       by {pause['owner']}: {pause['reason']} (until {when(pause['until']) if pause['until'] else 'resumed'})",
-                "warning",
-            )
-        )
+        end = when(pause["until"]) if pause["until"] else "`habeat resume`"
+        lines.append(colour(f"PAUSED       by {pause['owner']}: {pause['reason']} (until {end})", "warning"))
     if data["evidence"]:
         lines += ["evidence", *(f"  {line}" for line in evidence_lines(snapshot_from_json(data["evidence"])))]
     if data["failover"]:
@@ -132,7 +128,8 @@ def event_data(event: Event) -> dict[str, Any]:
 def event_line(event: Event) -> str:
     """Return one event on one line."""
     again = f" ({event.times} times since {when(event.first_at)})" if event.times > 1 else ""
-    return f"#{event.id:<5} {when(event.last_at)}  {colour(f'{event.level:7}', event.level)} {one_line(event.sentence)}{again}"
+    level = colour(f"{event.level:7}", event.level)
+    return f"#{event.id:<5} {when(event.last_at)}  {level} {one_line(event.sentence)}{again}"
 
 
 def explain_lines(event: Event) -> list[str]:

@@ -284,7 +284,7 @@ class Appserver:
         return f"its replica is {lag} changes behind, and policy.max_lag is {limit}"
 
     def _must_flush(self, failed: Iterable[str], wanted: set[str], job: Job) -> bool:
-        """Tell whether a failed flush must be tried again: always where the accounts live now, elsewhere a few times."""
+        """Tell whether a failed flush is tried again: always where the accounts live now, elsewhere a few times."""
         return any(host in wanted or job.attempt < FLUSH_ATTEMPTS for host in failed)
 
     def _refuse(self, job: Job, entries: Sequence[Entry], why: str) -> None:

@@ -1,0 +1,50 @@
+# Every target sets up what it needs. PYTHON is any CPython from 3.10.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint docs bench lock clean
+
+demo: $(VENV)/.run
+	PYTHONPATH=src $(BIN)/python -m habeat lab
+
+test: lint
+	$(BIN)/python scripts/servers.py .servers
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" tests
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python scripts/servers.py .servers
+	$(BIN)/python -m pytest -m slow tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m habeat.report.states > docs/states.md
+	$(BIN)/habeat config schema --markdown > docs/configuration.md
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/check.py
+
+# The locks hold for every supported Python and name no registry.
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
+		--no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
+		--no-annotate pyproject.toml requirements-dev.in -o requirements-dev.lock
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "habeat needs Python 3.10 or newer; run: make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .servers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,491 @@
+"""A mailstore's failover from end to end in the lab: the real habeat, the real adapters, a simulated Carbonio."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import LabFactory
+from habeat.journal import FailoverRecord, Journal
+from habeat.lab import carbonio
+from habeat.lab.sites import PRIMARY, STANDBY, EmbeddedWitness, Lab
+
+
+def fault(lab: Lab, **what: Any) -> None:
+    """Plant a fault in the simulated Carbonio."""
+    with carbonio.world_of(lab.world) as world:
+        world["faults"].append(what)
+
+
+def settings(lab: Lab, **what: Any) -> None:
+    """Change the simulated Carbonio."""
+    with carbonio.world_of(lab.world) as world:
+        world.update(what)
+
+
+def failover(lab: Lab) -> FailoverRecord:
+    """Return the newest failover in the journal."""
+    with closing(Journal.open(lab.state_dir)) as journal:
+        return journal.failover(journal.last_failover() or 0)
+
+
+def commands(lab: Lab, *wanted: str) -> list[list[str]]:
+    """Return the calls of Carbonio's commands that have one of these words."""
+    return [call["argv"] for call in carbonio.calls(lab.world) if set(wanted) & set(call["argv"])]
+
+
+def assert_all_moved(lab: Lab, *, but: tuple[str, ...] = ()) -> None:
+    """Assert that every account moved exactly once, and was flushed and restarted after it."""
+    for item in lab.accounts():
+        expected = (PRIMARY, 0) if item["accountName"] in but else (STANDBY, 1)
+        assert expected == (item["accountMailHost"], item["promotions"]), item
+        if item["accountName"] not in but:
+            assert item["flushes"].get(STANDBY), item
+            assert item["restarts"] == 1, item
+
+
+def assert_nothing_moved(lab: Lab) -> None:
+    """Assert that no account was touched and no promotion asked for."""
+    assert {PRIMARY} == {item["accountMailHost"] for item in lab.accounts()}
+    assert commands(lab, "promoteAccounts") == []
+
+
+def fail_over(lab: Lab, cycles: int = 2) -> str:
+    """Let the mailstore die and run cycles; return what the last one said."""
+    lab.kill()
+    return [lab.check() for _ in range(cycles)][-1].said
+
+
+def test_healthy_cycle(lab: Lab) -> None:
+    """While the peer answers, a cycle exits 0, says so in one sentence, and starts no command of Carbonio."""
+    checked = lab.check()
+    assert checked.code == 0
+    assert checked.said.startswith(f"{PRIMARY} is up: ")
+    assert lab.cli_starts() == 0
+
+
+def test_death_is_followed_by_a_failover(lab: Lab) -> None:
+    """The first dead cycle only suspects; the second promotes, reads back, flushes and restarts every account (I3)."""
+    lab.kill()
+    first = lab.check()
+    assert first.code == 0
+    assert "looks dead (1 of 2 cycles)" in first.said
+    assert_nothing_moved(lab)
+    second = lab.check()
+    assert second.code == 0
+    assert "8 of 8 accounts promoted" in second.said
+    assert_all_moved(lab)
+    assert [s.name for s in failover(lab).steps] == [
+        "preflight",
+        "lock",
+        "inventory",
+        "promote",
+        "verify",
+        "flush",
+        "restart",
+    ]
+    assert {"done"} == {step.outcome for step in failover(lab).steps}
+
+
+def test_dead_host_is_never_waited_for(lab: Lab) -> None:
+    """Flushing everywhere leaves the dead mailstore out, instead of waiting 25 s for it per call."""
+    fail_over(lab)
+    hosts = {argv[1] for argv in commands(lab, "fc")}
+    assert {STANDBY} == hosts
+
+
+def test_blip_of_one_cycle(lab: Lab) -> None:
+    """A death that is over by the next cycle causes nothing (I6)."""
+    lab.kill()
+    lab.check()
+    lab.restore()
+    assert "It was a blip" in lab.check().said
+    lab.kill()
+    assert "1 of 2 cycles" in lab.check().said
+    assert_nothing_moved(lab)
+
+
+def test_only_the_path_is_cut(lab: Lab) -> None:
+    """Silence alone is no death: while the witness sees the peer, nothing is done, for ever (I1)."""
+    lab.cut()
+    for _ in range(3):
+        checked = lab.check()
+        assert checked.code == 3
+        assert "alive but unreachable from here" in checked.said
+        assert "Consul says that agent-mbox1-example-com is up" in checked.said
+    assert_nothing_moved(lab)
+
+
+@pytest.mark.parametrize(
+    ("break_witness", "words"),
+    [
+        ("leaderless", "Consul has no leader"),
+        ("unknown", "does not know agent-mbox1-example-com or server-mbox1-example-com"),
+        ("left", "left the mesh gracefully"),
+        ("blind", "shows this token no node at all"),
+        ("elsewhere", "may be another machine"),
+        ("odd", "gives an unclear state"),
+    ],
+)
+def test_ignorant_witness(lab: Lab, break_witness: str, words: str) -> None:
+    """Whatever keeps the witness from a clear answer, nothing is done, and the sentence tells what it is (I1)."""
+    lab.kill()
+    assert isinstance(lab.witness, EmbeddedWitness)
+    mesh = lab.witness.mesh
+    if break_witness == "leaderless":
+        mesh.leader = False
+    elif break_witness == "left":
+        mesh.left.add("agent-mbox1-example-com")
+    elif break_witness == "unknown":
+        del mesh.nodes["agent-mbox1-example-com"]
+    elif break_witness == "blind":
+        mesh.nodes.clear()
+    elif break_witness == "elsewhere":
+        mesh.nodes["agent-mbox1-example-com"] = "127.0.0.99"
+    else:
+        mesh.status["agent-mbox1-example-com"] = "warning"
+    for _ in range(3):
+        checked = lab.check()
+        assert checked.code == 3
+        assert words in checked.said
+    assert_nothing_moved(lab)
+
+
+def test_witness_gone(make_lab: LabFactory) -> None:
+    """A witness that refuses connections is an unknown with its own sentence (I1)."""
+    lab = make_lab(overrides={"consul": {"port": 1}})
+    lab.kill()
+    checked = [lab.check() for _ in range(3)][-1]
+    assert checked.code == 3
+    assert "Consul cannot be asked (Connection refused)" in checked.said
+    assert_nothing_moved(lab)
+
+
+def test_healthy_peer_with_a_blind_witness(lab: Lab) -> None:
+    """A witness that could not testify is told while there is still time to mend it; that alone is no failure."""
+    assert isinstance(lab.witness, EmbeddedWitness)
+    lab.witness.mesh.leader = False
+    checked = lab.check()
+    assert checked.code == 0
+    assert "If mbox1.example.com died now, habeat could not be sure of it: Consul has no leader" in checked.said
+
+
+def test_return_and_second_death(lab: Lab) -> None:
+    """After the return the accounts stay and the lock files go; a second death waits for `ack` in the cooldown (I6)."""
+    marks = [lab.folder / "down-appserver", lab.folder / "promotion-appserver"]
+    fail_over(lab)
+    assert all(mark.exists() for mark in marks)
+    lab.restore()
+    assert lab.check().code == 0
+    assert not any(mark.exists() for mark in marks)
+    assert "accounts stay here" in lab.check().said
+    settings(lab, late=[])
+    with carbonio.world_of(lab.world) as world:
+        world["accounts"]["new"] = carbonio.account(99, PRIMARY, STANDBY)
+    lab.kill()
+    for _ in range(3):
+        checked = lab.check()
+    assert checked.code == 3
+    assert "within the cooldown of 8 h" in checked.said
+    assert len(commands(lab, "promoteAccounts")) == 1
+    assert "another may follow" in lab.run("ack", "--reason", "seen").said
+    assert "1 of 1 accounts promoted" in lab.check().said
+
+
+def test_pause_stops_and_resume_allows(lab: Lab) -> None:
+    """A pause blocks action, not observation, and names who paused; after `resume` the failover follows (I7)."""
+    assert lab.run("pause", "--reason", "storage work", "--by", "ann").code == 0
+    said = fail_over(lab, 3)
+    assert "is down, but habeat is paused by ann (storage work)" in said
+    assert_nothing_moved(lab)
+    lab.run("resume")
+    lab.check()
+    assert_all_moved(lab)
+
+
+def test_pause_in_mid_failover(lab: Lab) -> None:
+    """A pause that comes while a step runs stops the work before the next step (I7)."""
+    fault(lab, command="promoteAccounts", kind="exit", at="after", code=0)
+    settings(lab, startup=0.15)
+    lab.kill()
+    lab.check()
+    with closing(Journal.open(lab.state_dir)) as journal:
+        from habeat.model import Pause  # noqa: PLC0415
+
+        pid = os.fork()
+        if pid == 0:
+            deadline = time.time() + 20
+            while time.time() < deadline and not commands(lab, "promoteAccounts"):
+                time.sleep(0.01)
+            with closing(Journal.open(lab.state_dir)) as other:
+                other.pause(Pause("ann", "stop", time.time()))
+            os._exit(0)
+        checked = lab.check()
+        os.waitpid(pid, 0)
+        assert checked.code == 3
+        assert "habeat is paused by ann (stop)" in checked.said
+        assert commands(lab, "fc") == []
+        journal.resume(time.time())
+    lab.check()
+    assert_all_moved(lab)
+
+
+def test_some_accounts_are_refused(lab: Lab) -> None:
+    """Accounts that Carbonio will not promote are named with the reason, told as a failure, and never flushed (I5)."""
+    bad = ("user00002@example.com", "user00005@example.com")
+    settings(lab, refuse=dict.fromkeys(bad, "transport was customised"))
+    lab.kill()
+    lab.check()
+    checked = lab.check()
+    assert checked.code == 1
+    assert "6 of 8 accounts promoted" in checked.said
+    assert all(repr(name) in checked.said for name in bad)
+    assert_all_moved(lab, but=bad)
+    settings(lab, refuse={})
+    lab.configure({"policy": {"late_accounts": "1ms"}})
+    assert "8 of 8 accounts promoted" in lab.check().said
+    assert_all_moved(lab)
+
+
+def test_account_without_a_replica(make_lab: LabFactory) -> None:
+    """An account without an available replica is named as such and not asked for by name."""
+    roster = [carbonio.account(n, PRIMARY, STANDBY, available=n != 3) for n in range(1, 6)]
+    lab = make_lab(roster=roster)
+    said = fail_over(lab)
+    assert "'user00003@example.com': it has no available replica" in said
+    assert_all_moved(lab, but=("user00003@example.com",))
+
+
+def test_lagging_replicas_stay(make_lab: LabFactory) -> None:
+    """With policy.max_lag, an account whose replica is too far behind stays, and is told (least harm)."""
+    roster = [carbonio.account(n, PRIMARY, STANDBY, lag=50 if n == 2 else 0) for n in range(1, 6)]
+    lab = make_lab(roster=roster, overrides={"policy": {"max_lag": 10}})
+    said = fail_over(lab)
+    assert "'user00002@example.com': its replica is 50 changes behind, and policy.max_lag is 10" in said
+    assert_all_moved(lab, but=("user00002@example.com",))
+    assert commands(lab, "source_mail_host") == []
+
+
+def test_late_accounts_are_picked_up(make_lab: LabFactory) -> None:
+    """An account that turns up on the dead mailstore after the failover is promoted by a later cycle (I3)."""
+    lab = make_lab(overrides={"policy": {"late_accounts": "1ms"}})
+    fail_over(lab)
+    with carbonio.world_of(lab.world) as world:
+        late = carbonio.account(77, PRIMARY, STANDBY)
+        world["accounts"][late["accountId"]] = late
+    assert "9 of 9 accounts promoted" in lab.check().said
+    assert_all_moved(lab)
+
+
+def test_no_account_at_all(make_lab: LabFactory) -> None:
+    """A dead mailstore without accounts is a failover with nothing to do, and no promotion is ever asked for."""
+    lab = make_lab(roster=[carbonio.account(1, STANDBY, PRIMARY)])
+    assert "nothing to promote" in fail_over(lab)
+    assert commands(lab, "promoteAccounts") == []
+
+
+NASTY = [
+    "o'brien@example.com",
+    "$(touch x)@example.com",
+    "x;touch x@example.com",
+    "-a@example.com",
+    "ü ñ@example.com",
+    '"q uoted"@example.com',
+    "a,b@example.com",
+    "back\\slash@example.com",
+]
+
+
+def test_names_stay_data(make_lab: LabFactory) -> None:
+    """Names with quotes, spaces, unicode, commas or a leading dash are promoted, flushed and restarted like any (I9)."""
+    roster = [carbonio.account(n, PRIMARY, STANDBY, name=name) for n, name in enumerate(NASTY, 1)]
+    lab = make_lab(roster=roster, world={"refuse": {NASTY[0]: "busy"}})
+    fail_over(lab)
+    settings(lab, refuse={})
+    lab.configure({"policy": {"late_accounts": "1ms"}})
+    lab.check()
+    assert_all_moved(lab)
+    assert not (lab.folder / "x").exists()
+    assert not Path("x").exists()
+
+
+def test_name_with_a_line_break(make_lab: LabFactory) -> None:
+    """A name that cannot stand on a line of a list can never smuggle a second account into it (I9)."""
+    roster = [
+        carbonio.account(1, PRIMARY, STANDBY, name="a@example.com\nadmin@example.com"),
+        carbonio.account(2, PRIMARY, STANDBY),
+        carbonio.account(3, STANDBY, PRIMARY, name="admin@example.com"),
+    ]
+    lab = make_lab(roster=roster, world={"refuse": {"a@example.com\nadmin@example.com": "odd"}})
+    said = fail_over(lab)
+    assert "its name cannot stand on a line of a list" in said
+    assert "a@example.com\nadmin" not in said
+    assert {STANDBY} == {
+        item["accountMailHost"] for item in lab.accounts() if item["accountName"] == "admin@example.com"
+    }
+    assert len(lab.log.read_text(encoding="utf-8").split("Failing over now")[0].splitlines()) == 2
+
+
+BANNER = "WARNING: ha is deprecated {use MailReplica}\nPicked up JAVA_TOOL_OPTIONS: -Xmx1g\n{}\n"
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        {"banner": BANNER},
+        {"namespaces": ["ha"]},
+        {"namespaces": ["MailReplica"]},
+        {"sync_text": True},
+        {"banner": BANNER, "namespaces": ["ha"], "sync_text": True},
+    ],
+    ids=["banner", "old", "new", "text", "all"],
+)
+def test_every_known_carbonio(make_lab: LabFactory, world: dict[str, Any]) -> None:
+    """Banners before the JSON, either namespace, and plain text after --sync are all understood."""
+    lab = make_lab(world=world)
+    fail_over(lab)
+    assert_all_moved(lab)
+
+
+def test_namespace_is_remembered(make_lab: LabFactory) -> None:
+    """The namespace is looked for once; later cycles start no command for it."""
+    lab = make_lab(world={"namespaces": ["ha"]}, overrides={"policy": {"late_accounts": "1ms"}})
+    fail_over(lab, 3)
+    assert len(commands(lab, "MailReplica")) == 1
+
+
+FAULTS = {
+    "hangs": {"kind": "hang"},
+    "garbage": {"kind": "garbage"},
+    "silent": {"kind": "silent"},
+    "unreachable": {"kind": "unreachable"},
+    "fails": {"kind": "exit", "code": 1},
+    "fails half-way": {"kind": "exit", "code": 4, "at": "middle"},
+    "succeeds and says it failed": {"kind": "exit", "code": 1, "at": "after"},
+}
+COMMANDS = ("getServices", "getAccountStatus", "promoteAccounts", "fc", "pauseReplicas", "restartReplicas")
+
+
+UNTOLD = {("garbage", "fc"), ("silent", "fc")}
+"""`zmprov fc` says nothing when it succeeds, so these two cannot be told from success; the cache expires by itself."""
+
+
+@pytest.mark.parametrize(("name", "command"), sorted(set(itertools.product(FAULTS, COMMANDS)) - UNTOLD))
+def test_faulty_command(make_lab: LabFactory, command: str, name: str) -> None:
+    """A command that hangs, lies, or fails at any point is bounded and told, and the next cycles finish (I3, I4, I5)."""
+    lab = make_lab(4, overrides={"carbonio": {"timeout": "1s", "promote_timeout": "2s"}})
+    fault(lab, command=command, **FAULTS[name])
+    lab.kill()
+    lab.check()
+    begun = time.monotonic()
+    checked = lab.check()
+    assert time.monotonic() - begun < 12
+    finished = "Failover of mbox1.example.com finished" in checked.said
+    assert finished == (checked.code == 0)
+    for _ in range(4):
+        if checked.code == 0:
+            break
+        checked = lab.check()
+    assert checked.code == 0
+    for item in lab.accounts():
+        assert (item["accountMailHost"], item["promotions"]) == (STANDBY, 1)
+        assert item["flushes"].get(STANDBY)
+        assert item["restarts"] >= 1
+
+
+def test_missing_commands(make_lab: LabFactory) -> None:
+    """Without Carbonio's commands the failover waits, says why, and goes on when they are there."""
+    lab = make_lab(overrides={"carbonio": {"binary": "/nowhere/carbonio"}})
+    lab.kill()
+    lab.check()
+    checked = lab.check()
+    assert checked.code == 3
+    assert "`/nowhere/carbonio` cannot be started" in checked.said
+    lab.configure({})
+    assert lab.check().code == 0
+    assert_all_moved(lab)
+
+
+def test_wrong_user(make_lab: LabFactory) -> None:
+    """Carbonio's commands refuse other users; the failover waits and says what they said."""
+    lab = make_lab(world={"user": "zextras"})
+    lab.kill()
+    lab.check()
+    checked = lab.check()
+    assert checked.code == 3
+    assert "must be run as zextras" in checked.said
+
+
+def test_peer_returns_in_mid_failover(lab: Lab) -> None:
+    """No further account is taken from a peer that is back; those taken are cared for, the others are named."""
+    fault(lab, command="promoteAccounts", kind="kill-parent", at="middle")
+    settings(lab, linger=-1)
+    with carbonio.world_of(lab.world) as world:
+        world["linger"] = 10_000
+    lab.kill()
+    lab.check()
+    assert lab.check().code == -9
+    moved = [item["accountName"] for item in lab.accounts() if item["accountMailHost"] == STANDBY]
+    assert 0 < len(moved) < 8
+    lab.restore()
+    checked = lab.check()
+    assert checked.code == 1
+    assert "its mailstore came back before it was promoted" in checked.said
+    stayed = tuple(item["accountName"] for item in lab.accounts() if item["accountName"] not in moved)
+    assert_all_moved(lab, but=stayed)
+
+
+def test_doubt_in_mid_failover_holds(lab: Lab) -> None:
+    """When a resumed failover can no longer be sure, it takes nothing more, and goes on when it is sure again (I1)."""
+    assert isinstance(lab.witness, EmbeddedWitness)
+    fault(lab, command="promoteAccounts", kind="kill-parent", at="before")
+    lab.kill()
+    lab.check()
+    assert lab.check().code == -9
+    lab.witness.mesh.leader = False
+    for _ in range(2):
+        checked = lab.check()
+        assert checked.code == 3
+        assert "no longer surely dead" in checked.said
+    assert [item["promotions"] for item in lab.accounts()] == [0] * 8
+    lab.witness.mesh.leader = True
+    lab.check()
+    assert_all_moved(lab)
+
+
+@pytest.mark.parametrize("many", [2, 5])
+def test_many_processes_at_once(make_lab: LabFactory, many: int) -> None:
+    """However many cycles start at the same moment, there is one failover and one promotion (I2)."""
+    import subprocess  # noqa: PLC0415
+
+    lab = make_lab(world={"startup": 0.05})
+    lab.kill()
+    lab.check()
+    started = [subprocess.Popen(lab.argv("check"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(many)]
+    codes = [(process.communicate()[0], process.returncode)[1] for process in started]
+    assert [0] * many == codes
+    assert len(commands(lab, "promoteAccounts")) == 1
+    assert_all_moved(lab)
+
+
+def test_many_accounts_in_few_starts(make_lab: LabFactory) -> None:
+    """2,000 accounts with a JVM of half a second are failed over with at most 40 starts of Carbonio's commands."""
+    lab = make_lab(2000, world={"startup": 0.5})
+    fail_over(lab)
+    assert_all_moved(lab)
+    assert lab.cli_starts() <= 40
+
+
+def test_json_answer(lab: Lab) -> None:
+    """`check --json` prints one JSON document and nothing else."""
+    lab.kill()
+    lab.check()
+    answer = json.loads(lab.run("check", "--json").said)
+    assert (answer["sight"], [d["row"] for d in answer["decisions"]]) == ("down", ["U7", "R1"])

@@ -1,0 +1,218 @@
+"""The state machine: every combination is decided, and decided safely."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from facts import circumstances, verdict
+from habeat.machine import (
+    RESULTS,
+    TRANSITIONS,
+    Circumstances,
+    Command,
+    Decision,
+    Guard,
+    Result,
+    Row,
+    State,
+    decide,
+    settle,
+    span,
+)
+from habeat.model import Memory, Sight
+from habeat.report.states import page
+
+GOLDEN = Path(__file__).parent / "golden" / "transitions.json"
+FLAGS = ("acknowledged", "begun", "repeats", "automatic")
+
+
+def everything() -> Iterator[tuple[Sight, Circumstances]]:
+    """Yield every state, sight and combination of what guards look at."""
+    switches = itertools.product([False, True], repeat=len(FLAGS))
+    for state, sight, flags in itertools.product(State, Sight, switches):
+        for downs, ups, paused, ended in itertools.product((0, 1, 5), (0, 5), (False, True), (None, 990.0, -90000.0)):
+            memory = Memory(state.value, downs, ups, 995.0, 7, ended)
+            yield sight, circumstances(memory, paused=paused, **dict(zip(FLAGS, flags, strict=True)))
+
+
+def rows() -> Iterator[tuple[State, Row]]:
+    """Yield every row of both tables with its state."""
+    for state, sights in TRANSITIONS.items():
+        for row in itertools.chain(*sights.values(), RESULTS.get(state, {}).values()):
+            yield state, row
+
+
+def test_table_is_complete() -> None:
+    """Every state and sight has rows whose last has no guard; every state that runs a plan knows every result."""
+    for state, sight in itertools.product(State, Sight):
+        assert TRANSITIONS[state][sight][-1].guard is Guard.ALWAYS
+        assert all(row.guard is not Guard.ALWAYS for row in TRANSITIONS[state][sight][:-1])
+    for state in (state for state, row in rows() if row.command is not Command.NONE and row.then is state):
+        assert set(Result) == set(RESULTS[state])
+    acting = {row.then for _, row in rows() if row.command is not Command.NONE}
+    assert acting == set(RESULTS)
+
+
+def test_ids_are_unique_and_sentences_end() -> None:
+    """Each row has an id of its own and a sentence that names the target and ends with a full stop."""
+    ids = [row.id for _, row in rows()]
+    assert len(ids) == len(set(ids))
+    assert all("{target}" in row.sentence and row.sentence.endswith(".") for _, row in rows())
+
+
+def test_every_state_is_reached_and_left() -> None:
+    """No state is an island, and none is a trap."""
+    moves = {(state, row.then) for state, row in rows() if row.then is not state}
+    assert set(State) == {then for _, then in moves} == {state for state, _ in moves}
+
+
+def test_every_row_and_guard_can_be_taken() -> None:
+    """Over every combination each row is taken at least once, so no row is dead."""
+    taken = {decide(verdict(sight), "mbox1", facts).row for sight, facts in everything()}
+    assert {row.id for sights in TRANSITIONS.values() for rows_ in sights.values() for row in rows_} == taken
+
+
+def test_safety_over_every_combination() -> None:
+    """I1, I6, I7: what takes work from the target needs `down`, confirmations, no pause, and no cooldown."""
+    for sight, facts in everything():
+        decision = decide(verdict(sight), "mbox1", facts)
+        starts = decision.command is Command.ACTIVATE
+        if starts:
+            assert sight is Sight.DOWN
+            assert facts.pause is None
+        if starts and decision.before not in (State.FAILING_OVER, State.ACTIVE):
+            assert decision.memory.downs >= facts.policy.confirmations
+            ended = facts.memory.failover_at
+            if decision.before is not State.FAILING_BACK:
+                assert ended is None or facts.now - ended >= facts.policy.cooldown or facts.acknowledged
+        if facts.pause is not None:
+            assert decision.command is Command.NONE
+        if decision.command is Command.DEACTIVATE:
+            assert sight is Sight.UP
+            assert facts.automatic or decision.before is State.FAILING_BACK
+        if sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
+            assert decision.command in (Command.NONE, Command.CARE)
+            assert decision.memory.downs == 0
+        if decision.command is Command.NONE and sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
+            assert decision.exit == 3
+
+
+def test_failing_over_holds_a_result_for_everything() -> None:
+    """A plan's result moves on only when it is done, and a step that failed is told with exit code 1 (I5)."""
+    for state, result in itertools.product(RESULTS, Result):
+        decision = settle(result, "why", "mbox1", circumstances(Memory(state.value)))
+        assert (result in (Result.DONE, Result.PARTIAL)) == (decision.after is not state)
+        assert {Result.DONE: 0, Result.PARTIAL: 1, Result.WAITING: 3, Result.FAILED: 1}[result] == decision.exit
+        assert (decision.after is not state) == (decision.memory.failover_at == 1000.0)
+
+
+def cycles(*sights: Sight, step: float = 300.0, start: Memory | None = None, **facts: bool) -> list[Decision]:
+    """Run cycles one after another, `step` seconds apart; plans are never run."""
+    memory, decisions = start or Memory(), []
+    for number, sight in enumerate(sights):
+        decisions.append(decide(verdict(sight), "mbox1", circumstances(memory, now=1000.0 + number * step, **facts)))
+        memory = decisions[-1].memory
+    return decisions
+
+
+def commands(decisions: list[Decision]) -> list[str]:
+    """Return the rows taken."""
+    return [decision.row for decision in decisions]
+
+
+U, D, N, R = Sight.UP, Sight.DOWN, Sight.UNKNOWN, Sight.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("sights", "expected"),
+    [
+        ((U, D, U, D, U), "S1 S4 U1 S4 U1"),
+        ((D, D), "S4 U7"),
+        ((D, N, D), "S4 U3 S4"),
+        ((D, R, D), "S4 U2 S4"),
+        ((N, N, N), "S3 S3 S3"),
+    ],
+)
+def test_confirmations_must_be_consecutive(sights: tuple[Sight, ...], expected: str) -> None:
+    """I1, I6: only unbroken rows of `down` confirm; one blip, or one doubt, starts over."""
+    assert expected.split() == commands(cycles(*sights))
+
+
+def test_cycles_far_apart_do_not_confirm() -> None:
+    """I1: two cycles with more than the window between them, or with a clock that jumped back, confirm nothing."""
+    assert commands(cycles(D, D, D, step=3601)) == ["S4", "U4", "U4"]
+    assert commands(cycles(D, D, D, step=-10)) == ["S4", "U4", "U4"]
+    assert commands(cycles(D, D, step=3600)) == ["S4", "U7"]
+
+
+def test_cooldown_until_acknowledged() -> None:
+    """I6: within the cooldown a second failover waits for a person; a clock that jumped back does not shorten it."""
+    ended = Memory("standby", failover_at=900.0)
+    assert commands(cycles(D, D, start=ended)) == ["S4", "U6"]
+    assert commands(cycles(D, D, start=ended, acknowledged=True)) == ["S4", "U7"]
+    assert commands(cycles(D, D, start=replace(ended, failover_at=9e9))) == ["S4", "U6"]
+    assert commands(cycles(D, D, start=replace(ended, failover_at=1000.0 - 8 * 3600))) == ["S4", "U7"]
+
+
+def test_pause_wins() -> None:
+    """I7: a pause blocks the failover, and the first cycle after it acts."""
+    assert commands(cycles(D, D, D, paused=True)) == ["S4", "U5", "U5"]
+
+
+def test_return_in_mid_failover() -> None:
+    """What was begun is finished without taking more; what was not is abandoned."""
+    under_way = Memory("failing_over", downs=2, seen_at=999.0, failover=1)
+    assert _outcome(cycles(U, start=under_way, begun=True)) == (Command.CLOSE, State.FAILING_OVER)
+    assert _outcome(cycles(U, start=under_way)) == (Command.NONE, State.STANDBY)
+    assert _outcome(cycles(N, start=under_way, begun=True)) == (Command.CARE, State.FAILING_OVER)
+    assert _outcome(cycles(N, start=under_way)) == (Command.NONE, State.FAILING_OVER)
+
+
+def _outcome(decisions: list[Decision]) -> tuple[Command, State]:
+    return decisions[-1].command, decisions[-1].after
+
+
+def test_sentences_are_whole() -> None:
+    """No sentence is left with a hole, a doubled stop or a missing reason (I8)."""
+    for sight, facts in everything():
+        sentence = decide(verdict(sight), "mbox1", facts).sentence
+        assert "mbox1" in sentence
+        assert not set("{}") & set(sentence)
+        assert ".." not in sentence
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.5, "0.5 s"), (90, "1.5 min"), (8 * 3600, "8 h"), (-3, "0 s"), (1234.5, "20.6 min")]
+)
+def test_span(seconds: float, words: str) -> None:
+    """Durations are told in the unit that a person would use."""
+    assert words == span(seconds)
+
+
+def test_golden_table() -> None:
+    """The table is what was reviewed: a change of it shows in tests/golden/transitions.json too."""
+    table = [
+        [
+            state.value,
+            row.id,
+            row.guard.name,
+            row.then.value,
+            row.command.value,
+            row.level.value,
+            row.exit,
+            row.sentence,
+        ]
+        for state, row in rows()
+    ]
+    assert json.loads(GOLDEN.read_text(encoding="utf-8")) == table
+
+
+def test_page_is_generated() -> None:
+    """docs/states.md is what `make docs` writes today."""
+    assert (Path(__file__).parents[1] / "docs" / "states.md").read_text(encoding="utf-8") == page()
