@@ -53,7 +53,6 @@ SERVERS = ("svc1", "svc2", "svc3")
 SITES = (1, 2, 3)
 FOLDER = Path(__file__).resolve().parents[1] / ".servers"
 
-MANAGEMENT = "aaaaaaaa-0000-4000-8000-000000000000"
 AGENT = "aaaaaaaa-0000-4000-8000-000000000001"
 READER = "aaaaaaaa-0000-4000-8000-000000000002"
 HABEAT = "aaaaaaaa-0000-4000-8000-000000000003"
@@ -133,13 +132,18 @@ class Network:
         """Undo `unplug` and `cut`."""
         self._core("link", "set", host, "master", f"site{_site(host)}", "up")
 
+    def isolate(self, site: int) -> None:
+        """Drop, without a word, what goes into a site and out of it; inside it all stays as it was."""
+        for direction in ("from", "to"):
+            self._core("rule", "add", direction, f"10.77.{site}.0/24", "blackhole")
+
     def break_path(self, one: str, other: str) -> None:
         """Drop, without a word, what two hosts send each other; all other paths stay."""
         for source, target in ((one, other), (other, one)):
             self._core("rule", "add", "from", ADDRESSES[source], "to", ADDRESSES[target], "blackhole")
 
     def mend_paths(self) -> None:
-        """Undo every `break_path`."""
+        """Undo `isolate` and `break_path`."""
         while "blackhole" in self._core("rule", "show"):
             self._core("rule", "del", "blackhole")
 
@@ -182,6 +186,7 @@ class Mesh:
         self.folder = folder
         self._consul = str(binary())
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
+        self._management = ""
         self.ca_file = self._certificates()
         self.net = Network(f"hb{os.getpid()}")
         try:
@@ -245,14 +250,15 @@ class Mesh:
     # -- what can be asked
 
     def api(
-        self, host: str, method: str, path: str, body: dict[str, Any] | None = None, token: str = MANAGEMENT
+        self, host: str, method: str, path: str, body: dict[str, Any] | None = None
     ) -> tuple[int, Any]:
-        """Call a host's agent and return the status and the answer; 0 and None if it does not answer."""
+        """Call a host's agent with every right; return the status and the answer, or 0 and None if there is none."""
         connection = http.client.HTTPConnection("127.0.0.1", 8500, timeout=5)
-        with self.net.inside(host), contextlib.suppress(OSError):
-            connection.connect()
+        headers = {"X-Consul-Token": self._management} if self._management else {}
         try:
-            connection.request(method, path, json.dumps(body) if body else None, {"X-Consul-Token": token})
+            with self.net.inside(host):
+                connection.connect()
+            connection.request(method, path, json.dumps(body) if body else None, headers)
             response = connection.getresponse()
             return response.status, _json(response.read())
         except (OSError, http.client.HTTPException):
@@ -275,6 +281,10 @@ class Mesh:
         """Wait until Consul's quorum knows a host to be in a state."""
         eventually(lambda: self.status(host) == status, f"Consul calls {host} {status}")
 
+    def end_session(self, session: str) -> None:
+        """Destroy a session under its owner's hands."""
+        assert self.api("svc2", "PUT", f"/v1/session/destroy/{session}")[0] == 200
+
     def lock_session(self, key: str) -> str | None:
         """Return the session that holds a key, "" for none, or None where there is no such key."""
         _, found = self.api("svc2", "GET", f"/v1/kv/{key}?consistent")
@@ -285,17 +295,23 @@ class Mesh:
     def _begin(self) -> None:
         for host in SERVERS:
             self._start(host)
-        eventually(lambda: self.api("svc2", "GET", "/v1/status/leader", token="")[1], "the servers have a leader")
+        eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1], "the servers have a leader")
         self._make_tokens()
         for host in ("mbox1", "mbox2"):
             self._start(host)
         self.heal()
 
     def _make_tokens(self) -> None:
+        eventually(self._bootstrap, "Consul gives its first token")
         for token, rules in RIGHTS.items():
             name = f"rights-{token[-1]}"
             self._must("PUT", "/v1/acl/policy", {"Name": name, "Rules": rules})
             self._must("PUT", "/v1/acl/token", {"SecretID": token, "Policies": [{"Name": name}]})
+
+    def _bootstrap(self) -> bool:
+        status, token = self.api("svc2", "PUT", "/v1/acl/bootstrap")
+        self._management = str(token["SecretID"]) if status == 200 else ""
+        return status == 200
 
     def _must(self, method: str, path: str, body: dict[str, Any]) -> None:
         eventually(lambda: self.api("svc2", method, path, body)[0] == 200, f"{method} {path} succeeds")
@@ -315,7 +331,7 @@ class Mesh:
         argv = self.net.exec(host, [self._consul, "agent", f"-config-file={config}"])
         with (folder / "log").open("ab") as log:
             self._agents[host] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        eventually(lambda: self.api(host, "GET", "/v1/status/leader", token="")[0] != 0, f"the agent of {host} answers")
+        eventually(lambda: self.api(host, "GET", "/v1/status/leader")[0] != 0, f"the agent of {host} answers")
 
     def _config(self, host: str, folder: Path) -> dict[str, Any]:
         server = {"server": True, "bootstrap_expect": len(SERVERS)} if host in SERVERS else {}
@@ -333,7 +349,7 @@ class Mesh:
             "acl": {
                 "enabled": True,
                 "default_policy": "deny",
-                "tokens": {"master": MANAGEMENT, "agent": AGENT, "default": READER},
+                "tokens": {"agent": AGENT, "default": READER},
             },
             "performance": {"raft_multiplier": 1, "rpc_hold_timeout": "1s"},
             "gossip_lan": {

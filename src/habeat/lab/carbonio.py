@@ -150,9 +150,10 @@ def _fail(fault: dict[str, Any], at: str) -> None:
     if fault.get("at", "before") != at:
         return
     kind = fault.get("kind")
-    if kind == "kill-parent":
+    if kind in ("kill-parent", "orphan"):
         os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(fault.get("outlive", 0.0))
+        if kind == "orphan":  # the command goes on without the one who asked for it
+            return
         os._exit(9)
     if kind == "hang":
         time.sleep(3600)

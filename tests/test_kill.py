@@ -1,0 +1,154 @@
+"""Killed with -9 at every boundary and inside every command, the following cycles finish (I3).
+
+The boundaries are found by running one failover that is not killed, when the tests are collected.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LabFactory
+
+from habeat.journal import Journal
+from habeat.lab import carbonio
+from habeat.lab.sites import PRIMARY, STANDBY, Lab
+
+QUICK: dict[str, Any] = {"policy": {"confirmations": 1}, "probes": {"count": 1, "timeout": "100ms"}}
+MOMENTS = ("before", "middle", "after")
+
+
+def mortal(lab: Lab, die_at: int, names: Path) -> int:
+    """Run one cycle that dies at a boundary, and return its exit code."""
+    script = str(Path(__file__).with_name("mortal.py"))
+    argv = [sys.executable, script, str(die_at), str(names), *lab.argv("check")[3:]]
+    return subprocess.run(argv, capture_output=True, check=False).returncode
+
+
+def discover() -> tuple[list[str], list[str]]:
+    """Return the boundaries and the commands of a failover that nobody kills."""
+    with Lab(4, overrides=QUICK) as lab, tempfile.TemporaryDirectory() as folder:
+        lab.kill()
+        names = Path(folder) / "names"
+        assert 0 == mortal(lab, 0, names)
+        started = [" ".join(call["argv"][:4]) for call in carbonio.calls(lab.world)]
+        return names.read_text(encoding="utf-8").splitlines(), started
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each boundary, and of each command and moment in it."""
+    if {"boundary", "command"} & set(metafunc.fixturenames):
+        boundaries, started = discover()
+        if "boundary" in metafunc.fixturenames:
+            ids = [f"{number}-{name}" for number, name in enumerate(boundaries, 1)]
+            metafunc.parametrize("boundary", range(1, len(boundaries) + 1), ids=ids)
+        else:
+            ids = [f"{number}-{name}" for number, name in enumerate(started)]
+            metafunc.parametrize("command", range(len(started)), ids=ids)
+
+
+def finish(lab: Lab) -> int:
+    """Run cycles until one ends well with the failover finished; return how many it took."""
+    for number in range(1, 9):
+        if lab.check().code == 0 and state(lab) == "active":
+            return number
+    pytest.fail(f"the failover never finished: {lab.run('history').said}")
+
+
+def state(lab: Lab) -> str:
+    """Return the machine's state."""
+    with closing(Journal.open(lab.state_dir)) as journal:
+        return journal.events(limit=1)[0].after
+
+
+def assert_whole(lab: Lab) -> None:
+    """Assert that every account was promoted exactly once, flushed after it and restarted, and that the ledger knows."""
+    for item in lab.accounts():
+        assert (STANDBY, 1) == (item["accountMailHost"], item["promotions"])
+        assert item["flushes"].get(STANDBY)
+        assert item["restarts"] >= 1
+    with closing(Journal.open(lab.state_dir)) as journal:
+        last = journal.last_failover()
+        assert last is not None
+        tally = journal.failover(last).tally
+        assert (4, 4, 4, 4, 0) == (tally.total, tally.promoted, tally.flushed, tally.restarted, tally.refused)
+    marks = [lab.folder / f"{name}-appserver" for name in ("down", "promotion")]
+    assert all(mark.exists() for mark in marks)
+
+
+def test_killed_at_a_boundary(make_lab: LabFactory, tmp_path: Path, boundary: int) -> None:
+    """A cycle killed at any boundary is followed by cycles that finish, with nothing done twice (I3)."""
+    lab = make_lab(4, overrides=QUICK)
+    lab.kill()
+    assert -9 == mortal(lab, boundary, tmp_path / "names")
+    finish(lab)
+    assert_whole(lab)
+
+
+@pytest.mark.parametrize("kind", ["kill-parent", "orphan"])
+@pytest.mark.parametrize("at", MOMENTS)
+def test_killed_inside_a_command(make_lab: LabFactory, command: int, at: str, kind: str) -> None:
+    """A cycle killed while a command runs, which dies with it or goes on alone, is finished by the next ones (I3)."""
+    lab = make_lab(4, overrides=QUICK)
+    with carbonio.world_of(lab.world) as world:
+        world["faults"] = [{"skip": command, "kind": kind, "at": at}]
+    lab.kill()
+    first = lab.check().code
+    assert first in ((-9, 0) if at == "middle" else (-9,))
+    finish(lab)
+    assert_whole(lab)
+
+
+def test_killed_again_and_again(make_lab: LabFactory, tmp_path: Path) -> None:
+    """Cycles that are killed a little later each time get there in the end (I3)."""
+    lab = make_lab(4, overrides=QUICK)
+    lab.kill()
+    for die_at in range(8, 80, 7):
+        mortal(lab, die_at, tmp_path / "names")
+    finish(lab)
+    assert_whole(lab)
+
+
+@pytest.mark.parametrize("die_at", range(1, 60, 2))
+def test_primary_side_killed(make_lab: LabFactory, tmp_path: Path, die_at: int) -> None:
+    """On the primary side, too, a killed cycle is resumed: the HA module ends stopped, and later started again."""
+    lab = make_lab(4)
+    lab.configure(_swapped(lab))
+    lab.kill()
+    mortal(lab, die_at, tmp_path / "names")
+    finish(lab)
+    with carbonio.world_of(lab.world) as world:
+        assert world["running"] is False
+    assert (lab.folder / "module").exists()
+    lab.restore()
+    mortal(lab, die_at, tmp_path / "names")
+    for _ in range(5):
+        lab.check()
+    with carbonio.world_of(lab.world) as world:
+        assert world["running"] is True
+    assert not (lab.folder / "module").exists()
+    assert "standby" == state(lab)
+    assert {PRIMARY} == {item["accountMailHost"] for item in lab.accounts()}
+
+
+def _swapped(lab: Lab) -> dict[str, Any]:
+    """Return sections that make this node the primary, watching the lab's mortal host as its standby."""
+    address = lab.addresses[PRIMARY]
+    return {
+        **QUICK,
+        "local": {
+            "whoami": "primary",
+            "dc_check": "secondary",
+            "role": "appserver",
+            "disable_ha_module": True,
+            "checkDownFile": str(lab.folder / "down"),
+            "checkRestartReplicaFile": str(lab.folder / "module"),
+        },
+        "primary": {"appserver_vmname": STANDBY},
+        "secondary": {"appserver_ip": address, "appserver_vmname": PRIMARY},
+    }
