@@ -1,0 +1,312 @@
+"""The configuration: the seed loads as it is, and whatever is wrong is told at once, line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from habeat.config.loader import duration, load
+from habeat.config.model import Config
+from habeat.config.reference import effective, reference, schema
+from habeat.errors import ConfigError
+
+HERE = Path(__file__).parent
+SEED = (HERE / "data" / "seed.yml").read_text(encoding="utf-8")
+Writer = Callable[[str | bytes], Path]
+SAMPLE = HERE.parent / "deploy" / "habeat.yml"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Writer:
+    """Give a function that writes a configuration file only its owner can read."""
+
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "habeat.yml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        path.chmod(0o600)
+        return path
+
+    return write
+
+
+def complaints(path: Path) -> list[str]:
+    """Return what is wrong with a file, without its name."""
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return [str(problem).removeprefix(str(path)).removeprefix(":").strip() for problem in caught.value.problems]
+
+
+def changed(*changes: tuple[str, str]) -> str:
+    """Return the seed with some of its text replaced; what is replaced must be there."""
+    text = SEED
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    return text
+
+
+def test_seed_loads_as_it_is(write: Writer) -> None:
+    """The seed's block, with values filled in, loads key by key and means what it says."""
+    config = load(write(SEED))
+    assert ("secondary", "primary", "appserver", "consul") == (
+        config.local.whoami,
+        config.local.dc_check,
+        config.local.role,
+        config.local.provider,
+    )
+    assert ("10.0.0.1", "mbox1.example.com") == (config.primary.appserver_ip, config.primary.appserver_vmname)
+    assert (("svc1.example.com", "svc3.example.com"), ()) == (config.primary.consul_vmnames, config.primary.consul_ips)
+    assert ("/var/tmp/appserverdown-habeat", 5, False) == (
+        config.local.down_file,
+        config.local.threads,
+        config.local.flush_cache,
+    )
+    assert ("127.0.0.1", 8500, "") == (config.consul.hostname, config.consul.port, config.consul.token)
+
+
+@pytest.mark.parametrize("spelling", ["deativate", "deactivate"])
+def test_both_spellings(write: Writer, spelling: str) -> None:
+    """`deativate`, as the seed spells it, and `deactivate` are the same key."""
+    text = changed(("deativate: # list of command to deactivate proxy switch", f"{spelling}: ['vtysh -c x']"))
+    assert ("vtysh -c x",) == load(write(text)).secondary.proxy_switch.bgp.deactivate
+
+
+def test_defaults_are_the_documented_ones(write: Writer) -> None:
+    """Sections that are not there have the defaults of the design."""
+    policy = load(write(SEED)).policy
+    assert (2, 8 * 3600.0, 3600.0, (), None) == (
+        policy.confirmations,
+        policy.cooldown,
+        policy.confirmation_window,
+        policy.gateways,
+        policy.max_lag,
+    )
+
+
+WRONG = {
+    "unknown key": (
+        changed(("flush_cache:", "flush_cahce:")),
+        ["14: local.flush_cahce: unknown key; did you mean `flush_cache`?"],
+    ),
+    "unknown section": (SEED + "polcy:\n  cooldown: 1h\n", ["50: polcy: unknown key; did you mean `policy`?"]),
+    "not a bool": (
+        changed(("flush_cache: false", "flush_cache: maybe")),
+        ["14: local.flush_cache: expected true or false, found 'maybe'"],
+    ),
+    "quoted bool": (
+        changed(("flush_cache: false", "flush_cache: 'true'")),
+        ["14: local.flush_cache: expected true or false, found 'true'"],
+    ),
+    "not a number": (
+        changed(("threads: 5", "threads: many")),
+        ["9: local.threads: expected a whole number, found 'many'"],
+    ),
+    "no threads": (
+        changed(("threads: 5", "threads: 0")),
+        ["9: local.threads: expected a whole number from 1, found 0"],
+    ),
+    "bool for a number": (
+        changed(("threads: 5", "threads: yes")),
+        ["9: local.threads: expected a whole number, found 'yes'"],
+    ),
+    "bad port": (
+        changed(("port: 8500", "port: 85000")),
+        ["48: consul.port: expected a port from 1 to 65535, found 85000"],
+    ),
+    "bad role": (
+        changed(('role: "appserver"', "role: apserver")),
+        [
+            "4: local.role: expected one of appserver, proxyserver, consulserver, found 'apserver'; did you mean appserver?"
+        ],
+    ),
+    "bad address": (
+        changed(("appserver_ip: 10.0.0.1", "appserver_ip: 10.0.0.300")),
+        ["20: primary.appserver_ip: expected an IP address or a host name, found '10.0.0.300'"],
+    ),
+    "list for a value": (
+        changed(("appserver_ip: 10.0.0.1", "appserver_ip: [10.0.0.1]")),
+        ["20: primary.appserver_ip: expected an IP address or a host name, found a list"],
+    ),
+    "value for a list": (
+        changed(
+            (
+                "consul_vmnames: # this values used for check consul servers in monitoring server in secondary dc\n    - svc2.example.com",
+                "consul_vmnames: svc2.example.com",
+            )
+        ),
+        ["37: secondary.consul_vmnames: expected a list (lines that begin with `- `), found 'svc2.example.com'"],
+    ),
+    "option for a host": (
+        changed(("appserver_vmname: mbox1.example.com", "appserver_vmname: -mbox1")),
+        ["28: primary.appserver_vmname: expected a host name, found '-mbox1'"],
+    ),
+    "blank that is needed": (
+        changed(("appserver_ip: 10.0.0.1", "appserver_ip:")),
+        ["20: primary.appserver_ip: needs a value: it is the address that is probed"],
+    ),
+    "absent that is needed": (
+        changed(("  appserver_vmname: mbox1.example.com", "  #")),
+        ["18: primary.appserver_vmname: needs a value: it is the mailstore's name in Consul and in Carbonio"],
+    ),
+    "watching itself": (
+        changed(('dc_check: "primary"', "dc_check: secondary")),
+        ["3: local.dc_check: must be the other site than whoami (secondary): a node does not watch itself"],
+    ),
+    "same mailstore": (
+        changed(("mbox2.example.com", "mbox1.example.com")),
+        ["28: primary.appserver_vmname: is the same for both sites"],
+    ),
+    "twice": (
+        changed(("threads: 5", "threads: 5\n  threads: 6")),
+        ["10: local.threads: given twice (already as `threads` above)"],
+    ),
+    "bad duration": (
+        SEED + "policy:\n  cooldown: 8 hours\n",
+        ["51: policy.cooldown: expected a duration such as 90s, 5m or 8h, found '8 hours'"],
+    ),
+    "bad probe": (SEED + "probes:\n  reach: udp\n", ["51: probes.reach: expected `icmp` or `tcp:PORT`, found 'udp'"]),
+    "number for a token": (
+        changed(("token:", "token: 123456")),
+        ["49: consul.token: expected text, found '123456'; put it in quotes"],
+    ),
+    "too many needed": (
+        SEED + "witnesses:\n  required: 2\n",
+        ["51: witnesses.required: asks for 2 witnesses, and 1 are configured"],
+    ),
+    "same witness twice": (
+        SEED + "witnesses:\n  providers: [consul, consul]\n",
+        ["51: witnesses.providers: names a witness twice; a witness has one vote"],
+    ),
+    "role of a later version": (
+        changed(('role: "appserver"', "role: consulserver")),
+        ["4: local.role: this version of habeat knows the role appserver only, not consulserver"],
+    ),
+    "witness of a later version": (
+        changed(("provider: consul", "provider: vcenter")),
+        ["8: local.provider: this version of habeat knows the provider consul only, not vcenter"],
+    ),
+    "section that is a value": (
+        changed(("consul: # consul provider config\n  hostname: 127.0.0.1\n  port: 8500\n  token:", "consul: yes")),
+        ["46: consul: expected keys and values, found 'yes'"],
+    ),
+    "not YAML": ("local: [\n", ["2: is not valid YAML: expected the node content, but found '<stream end>'"]),
+    "tab": (
+        "local:\n\twhoami: secondary\n",
+        ["2: is not valid YAML: found character '\\t' that cannot start any token"],
+    ),
+    "two documents": ("a: 1\n---\nb: 2\n", ["2: is not valid YAML: but found another document"]),
+    "a list": ("- local\n", ["1: expected sections such as `local:`, found a list"]),
+    "a word": ("local\n", ["1: expected sections such as `local:`, found 'local'"]),
+    "empty": ("", ["is empty"]),
+    "only comments": ("# nothing\n", ["is empty"]),
+    "not UTF-8": (b"local:\n  whoami: \xff\n", ["2: is not UTF-8 text (byte 0xff); save it as UTF-8"]),
+    "NUL": (b"local:\n  whoami: \x00\n", ["2: holds NUL bytes, so it is not a text file"]),
+    "key that is a list": ("[a]: 1\n", ["1: a list: unknown key; known are"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told(write: Writer, case: str) -> None:
+    """Each mistake gives one clear message with its line, its key and what was expected."""
+    text, expected = WRONG[case]
+    actual = complaints(write(text))
+    assert len(expected) == len(actual), actual
+    assert all(there.startswith(wanted) for wanted, there in zip(expected, actual, strict=True)), actual
+
+
+def test_several_mistakes_at_once(write: Writer) -> None:
+    """All mistakes of a file are told in one go."""
+    text = changed(("threads: 5", "threads: x"), ("port: 8500", "port: x"), ("flush_cache:", "flush_cahce:"))
+    assert ["9", "14", "48"] == [line.split(":")[0] for line in complaints(write(text))]
+
+
+def test_deep_and_recursive_yaml(write: Writer) -> None:
+    """YAML that is nested without end, or refers to itself, is refused with a sentence."""
+    assert complaints(write("[" * 5000))
+    assert complaints(write("local: &a\n  whoami: *a\n"))
+
+
+def test_world_readable_secret(write: Writer) -> None:
+    """A file with a secret in it that everybody may read is refused with the command that mends it; without one, not."""
+    path = write(changed(("token:", "token: 9336f5f6-7725-ff01-07e1-b55a4b90620a")))
+    path.chmod(0o644)
+    assert [f"holds a secret (consul.token) and everybody may read it: run `chmod 600 {path}`"] == complaints(path)
+    path.chmod(0o640)
+    assert load(path).consul.token
+    path = write(SEED)
+    path.chmod(0o644)
+    assert load(path)
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "device"])
+def test_not_a_file(tmp_path: Path, kind: str) -> None:
+    """Something that is no readable file is said to be so, at once."""
+    path = Path("/dev/null") if kind == "device" else tmp_path / "habeat.yml"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    expected = "cannot be read: No such file" if kind == "missing" else "is a directory or a device"
+    assert expected in complaints(path)[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_unreadable_file(write: Writer) -> None:
+    """A file that may not be read is said to be so."""
+    path = write(SEED)
+    path.chmod(0)
+    os.seteuid(65534)
+    try:
+        assert "cannot be read: Permission denied" in complaints(path)[0]
+    finally:
+        os.seteuid(0)
+
+
+def test_sample_is_good() -> None:
+    """The sample that is installed on real nodes loads once its blanks are filled, and documents every key."""
+    text = SAMPLE.read_text(encoding="utf-8")
+    named = {line.split(":")[0].strip("# ") for line in text.splitlines() if ":" in line}
+    for name, part in schema()["properties"].items():
+        assert name in named
+        assert set(part["anyOf"][0]["properties"]) - {"deativate"} <= named, name
+
+
+def test_effective_configuration_hides_secrets(write: Writer) -> None:
+    """The configuration in force can be shown to anybody, and loads again."""
+    shown = effective(load(write(changed(("token:", "token: hunter2")))))
+    assert "hunter2" not in shown
+    assert "token: '***'" in shown
+    assert load(write(shown)).local == load(write(SEED)).local
+
+
+def test_schema_accepts_the_seed() -> None:
+    """The schema is JSON, knows every key of the seed, and forbids others."""
+    seed = yaml.safe_load(SEED)
+    properties = json.loads(json.dumps(schema()))["properties"]
+    for name, keys in seed.items():
+        assert set(keys) <= set(properties[name]["anyOf"][0]["properties"])
+        assert properties[name]["anyOf"][0]["additionalProperties"] is False
+
+
+def test_reference_is_generated() -> None:
+    """docs/configuration.md is what `make docs` writes today."""
+    assert (HERE.parent / "docs" / "configuration.md").read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("8h", 28800), ("2 d", 172800), ("1.5", 1.5), ("500ms", 0.5)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    """Durations are what design.md says."""
+    assert seconds == duration(text)
+
+
+def test_every_site_is_found() -> None:
+    """Both sites can be had by name."""
+    config = Config()
+    assert (config.primary, config.secondary) == (config.site("primary"), config.site("secondary"))
