@@ -164,7 +164,8 @@ class Network:
             _ip("-n", self.namespace(name), "link", "set", "lo", "up")
         _run(self.exec("core", ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]))
         for site in SITES:
-            self._core("link", "add", f"site{site}", "up", "type", "bridge")
+            # with an address of its own, the bridge never answers to that of a port which `cut` took out of it
+            self._core("link", "add", f"site{site}", "up", "address", f"02:77:00:00:00:0{site}", "type", "bridge")
             self._core("address", "add", f"10.77.{site}.1/24", "dev", f"site{site}")
         self._core("route", "add", "blackhole", SILENT)
         for host, address in ADDRESSES.items():
@@ -249,9 +250,7 @@ class Mesh:
 
     # -- what can be asked
 
-    def api(
-        self, host: str, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> tuple[int, Any]:
+    def api(self, host: str, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """Call a host's agent with every right; return the status and the answer, or 0 and None if there is none."""
         connection = http.client.HTTPConnection("127.0.0.1", 8500, timeout=5)
         headers = {"X-Consul-Token": self._management} if self._management else {}

@@ -15,7 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mesh import ADDRESSES, BLIND, NODES, READER, SILENT, STANDBY, THIRD, WRONG, Cycle, Mesh, Standby, eventually, obstacle
+from mesh import (
+    ADDRESSES,
+    BLIND,
+    NODES,
+    READER,
+    SILENT,
+    STANDBY,
+    THIRD,
+    WRONG,
+    Cycle,
+    Mesh,
+    Standby,
+    eventually,
+    obstacle,
+)
 
 from habeat.lab import carbonio
 
@@ -110,7 +124,9 @@ def test_a_dead_mailstore_is_failed_over_exactly_once(mesh: Mesh, standby: Stand
 def test_a_standby_that_is_cut_off_never_acts(mesh: Mesh, make_standby: MakeStandby, how: str) -> None:
     """I1, I8: a standby that reaches nobody takes itself for the dead one, cycle after cycle, and says so."""
     standby = make_standby(witnesses={"timeout": "1s"})
-    {"unplugged": mesh.net.unplug, "silently": mesh.net.cut, "with its site": lambda _: mesh.net.isolate(2)}[how]("mbox2")
+    {"unplugged": mesh.net.unplug, "silently": mesh.net.cut, "with its site": lambda _: mesh.net.isolate(2)}[how](
+        "mbox2"
+    )
     refuses(standby, 2, "this host may itself be cut off: Consul ")
     eventually(lambda: mesh.members("mbox2").get(NODES["mbox1"]) == FAILED, "its own gossip calls mbox1 failed")
     refuses(standby, 3, "this host may itself be cut off: Consul ")

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,7 +56,25 @@ def shared(function: F) -> F:
     return function
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class Lazy(click.Group):
+    """Loads the modules of all other commands only when one of them is asked for: `check` must be quick and small."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        if cmd_name not in self.commands:
+            self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def _load(self) -> None:
+        from habeat.cli import operator, setup  # noqa: F401, PLC0415  they add their commands to this group
+
+
+@click.group(cls=Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @shared
 @click.version_option(__version__, prog_name="habeat")
 @click.pass_context
@@ -85,18 +104,14 @@ def check(options: Options) -> None:
     state_dir = Path(options.state_dir)
     try:
         config = load(find(options.config))
-        with CycleLock(state_dir) as lock:
-            journal = Journal.open(state_dir)
-            try:
-                ended = cycle_of(config, journal, lock.descriptor, log).run()
-            finally:
-                journal.close()
+        with CycleLock(state_dir) as lock, closing(Journal.open(state_dir)) as journal:
+            ended = cycle_of(config, journal, lock.descriptor, log).run()
     except BusyError as error:
         log.say(Level.INFO, str(error))
         answer(options, {"exit": 0, "busy": str(error)})
         sys.exit(0)
     except HabeatError as error:
-        log.say(Level.ERROR, str(error)) if options.log else None
+        log.write(Level.ERROR, str(error))
         raise
     answer(
         options,
@@ -156,8 +171,3 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
-
-
-from habeat.cli import operator, setup  # noqa: E402  they add their commands to the group above
-
-__all__ = ["main", "operator", "setup"]

@@ -41,6 +41,7 @@ def create(folder: Path, accounts: list[dict[str, Any]], servers: list[str], **s
         "banner": "",
         "startup": 0.0,
         "sync_text": False,
+        "stuck": False,
         "refuse": {},
         "faults": [],
         "localconfig": {},
@@ -223,7 +224,7 @@ def _set_running(*, running: bool) -> Callable[[Path, dict[str, str], dict[str, 
     def change(folder: Path, _args: dict[str, str], fault: dict[str, Any]) -> Any:
         _fail(fault, "middle")
         with world_of(folder) as world:
-            world["running"] = running
+            world["running"] = world["running"] if world["stuck"] else running
         return {"message": "done"}
 
     return change

@@ -27,6 +27,7 @@ class Log:
 
     def __init__(self, path: Path | None, *, quiet: bool = False) -> None:
         self._logger = logging.Logger("habeat")  # noqa: LOG001  its own, so that nothing else can log into the file
+        self._logger.addHandler(logging.NullHandler())  # without a file, no fallback of logging's either
         self._quiet = quiet
         self._prefix = "JOURNAL_STREAM" in os.environ
         if path is not None:
@@ -41,14 +42,22 @@ class Log:
         handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         self._logger.addHandler(handler)
 
+    def close(self) -> None:
+        """Close the file."""
+        for handler in self._logger.handlers:
+            handler.close()
+
     def say(self, level: Level, sentence: str, detail: str = "") -> None:
         """Tell one event: the sentence to everybody, the detail to the file."""
-        sentence = one_line(sentence)
-        severity, priority = PRIORITIES[level]
-        self._logger.log(severity, "%s", f"{sentence} | {one_line(detail)}" if detail else sentence)
+        self.write(level, f"{sentence} | {detail}" if detail else sentence)
         if not self._quiet:
+            sentence, priority = one_line(sentence), PRIORITIES[level][1]
             sys.stdout.write(f"<{priority}>{sentence}\n" if self._prefix else f"{sentence}\n")
             sys.stdout.flush()
+
+    def write(self, level: Level, line: str) -> None:
+        """Write one line to the file alone."""
+        self._logger.log(PRIORITIES[level][0], "%s", one_line(line))
 
     def decision(self, target: Target, decision: Decision, rule: str, snapshot: Snapshot | None) -> None:
         """Tell a decision with its row, its rule and its evidence."""
