@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint docs bench lock clean
+.PHONY: demo build test test-slow lint docs bench lock clean
 
 demo: $(VENV)/.run
 	PYTHONPATH=src $(BIN)/python -m habeat lab
+
+# The single file that is copied to mail servers.
+build: $(VENV)/.run
+	$(BIN)/python scripts/build.py dist/habeat
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers

@@ -41,7 +41,7 @@ def once(argv: Sequence[str]) -> tuple[float, float]:
 def tell(name: str, results: list[tuple[float, float]]) -> float:
     """Print the median and the spread, and return the median seconds."""
     seconds, mib = (sorted(values) for values in zip(*results, strict=True))
-    median = statistics.median(seconds)
+    median: float = statistics.median(seconds)
     print(f"{name:8} {median:.3f} s (best {seconds[0]:.3f}, worst {seconds[-1]:.3f}), {statistics.median(mib):.1f} MiB")
     return median
 

@@ -350,8 +350,7 @@ class Mesh:
             "acl": {
                 "enabled": True,
                 "default_policy": "deny",
-                "token_ttl": "10m",
-                "policy_ttl": "10m",
+                "down_policy": "async-cache",
                 "tokens": {"agent": AGENT, "default": READER},
             },
             "performance": {"raft_multiplier": 1, "rpc_hold_timeout": "1s", "leave_drain_time": "100ms"},

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import LabFactory
 
+from conftest import LabFactory
 from habeat.lab.sites import PRIMARY, Lab
 
 COMMANDS = ("check", "status", "explain", "history", "pause", "resume", "ack", "config", "lab")

@@ -88,7 +88,7 @@ def test_defaults_are_the_documented_ones(write: Writer) -> None:
     )
 
 
-WRONG = {
+WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     "unknown key": (
         changed(("flush_cache:", "flush_cahce:")),
         ["14: local.flush_cahce: unknown key; did you mean `flush_cache`?"],

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from habeat.lab import carbonio
 from mesh import (
     ADDRESSES,
     BLIND,
@@ -30,8 +31,6 @@ from mesh import (
     eventually,
     obstacle,
 )
-
-from habeat.lab import carbonio
 
 pytestmark = [pytest.mark.consul, pytest.mark.netns, pytest.mark.xdist_group("mesh")]
 

@@ -217,7 +217,7 @@ def test_pause_in_mid_failover(lab: Lab) -> None:
     lab.kill()
     lab.check()
     with closing(Journal.open(lab.state_dir)) as journal:
-        from habeat.model import Pause  # noqa: PLC0415
+        from habeat.model import Pause
 
         pid = os.fork()
         if pid == 0:
@@ -361,7 +361,7 @@ def test_namespace_is_remembered(make_lab: LabFactory) -> None:
     assert len(commands(lab, "MailReplica")) == 1
 
 
-FAULTS = {
+FAULTS: dict[str, dict[str, Any]] = {
     "hangs": {"kind": "hang"},
     "garbage": {"kind": "garbage"},
     "silent": {"kind": "silent"},
@@ -463,7 +463,7 @@ def test_doubt_in_mid_failover_holds(lab: Lab) -> None:
 @pytest.mark.parametrize("many", [2, 5])
 def test_many_processes_at_once(make_lab: LabFactory, many: int) -> None:
     """However many cycles start at the same moment, there is one failover and one promotion (I2)."""
-    import subprocess  # noqa: PLC0415
+    import subprocess
 
     lab = make_lab(world={"startup": 0.05})
     lab.kill()

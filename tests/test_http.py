@@ -60,17 +60,25 @@ def drip(connection: socket.socket) -> None:
         time.sleep(0.1)
 
 
+def drip_headers(connection: socket.socket) -> None:
+    """Answer with headers without end."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(200):
+        connection.sendall(b"x")
+        time.sleep(0.1)
+
+
 def silent(_connection: socket.socket) -> None:
     """Accept, and say nothing."""
     time.sleep(5)
 
 
-@pytest.mark.parametrize("treat", [silent, drip])
+@pytest.mark.parametrize("treat", [silent, drip, drip_headers])
 def test_whole_call_is_bounded(serve: Serve, treat: Callable[[socket.socket], None]) -> None:
     """A server that is silent, or never comes to an end, costs no more than the time-out."""
     port = serve(treat)
     begun = time.monotonic()
-    with pytest.raises(HttpError, match="did not answer within 0.6 s"):
+    with pytest.raises(HttpError, match=r"did not answer within 0\.6 s"):
         Endpoint("127.0.0.1", port, timeout=0.6).call("GET", "/")
     assert time.monotonic() - begun < 2
 
@@ -92,7 +100,7 @@ ODD = {
     "forbidden": ("HTTP/1.1 403 No\r\nContent-Length: 13\r\n\r\nACL not found", "does not know the configured token"),
     "denied": ("HTTP/1.1 403 No\r\nContent-Length: 17\r\n\r\nPermission denied", "refuses the configured token"),
     "redirect": ("HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "answered 302"),
-    "broken off": ("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n[", "cannot be asked|not JSON"),
+    "broken off": ("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n[", "it broke off with 49 bytes missing"),
 }
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from facts import SAYS_DOWN, TARGET, circumstances, snapshot, verdict, vote
 
+from facts import SAYS_DOWN, TARGET, circumstances, snapshot, verdict, vote
 from habeat.errors import JournalError
 from habeat.journal import Journal
 from habeat.machine import Decision, decide

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LabFactory
 
+from conftest import LabFactory
 from habeat.journal import Journal
 from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, STANDBY, Lab

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from facts import SAYS_DOWN, TARGET, circumstances, snapshot, verdict, vote
 
+from facts import SAYS_DOWN, TARGET, circumstances, snapshot, verdict, vote
 from habeat.machine import Level, decide
 from habeat.model import Done, Failed, Memory, Sight
 from habeat.report.log import Log, one_line

@@ -6,8 +6,8 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from conftest import LabFactory
 
+from conftest import LabFactory
 from habeat.journal import Journal
 from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, STANDBY, Lab

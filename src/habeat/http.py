@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,25 +52,26 @@ class Endpoint:
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """Make one call; raises HttpError if there is no complete answer within the time-out."""
-        deadline = time.monotonic() + self.timeout
         connection = self._connection()
+        alarm = _Alarm(connection, self.timeout)
         try:
+            connection.connect()
+            alarm.start()
             connection.request(method, path, body, dict(self.headers))
-            self._bound(connection, deadline)
             response = connection.getresponse()
-            return Reply(
-                response.status,
-                {name.lower(): value for name, value in response.getheaders()},
-                self._body(connection, response, deadline),
-            )
+            body = _body(response)
+            if alarm.rang:
+                raise TimeoutError
+            return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         except ssl.SSLCertVerificationError as error:
             raise HttpError(f"its TLS certificate is not trusted ({error.verify_message})") from error
-        except TimeoutError as error:
-            raise HttpError(f"did not answer within {self.timeout:g} s") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if alarm.rang or isinstance(error, TimeoutError):
+                raise HttpError(f"did not answer within {self.timeout:g} s") from error
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise HttpError(f"cannot be asked ({reason})") from error
         finally:
+            alarm.cancel()
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -82,20 +86,37 @@ class Endpoint:
             context.verify_mode = ssl.CERT_NONE
         return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout, context=context)
 
-    def _bound(self, connection: http.client.HTTPConnection, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
 
-    def _body(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float
-    ) -> bytes:
-        parts: list[bytes] = []
-        while part := response.read1(65536):
-            parts.append(part)
-            if sum(map(len, parts)) > LARGEST_BODY:
-                raise HttpError(f"answered more than {LARGEST_BODY} bytes")
-            self._bound(connection, deadline)
-        return b"".join(parts)
+class _Alarm:
+    """Breaks a connection off when its time is up; a socket's own time-out starts anew with every byte."""
+
+    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
+        self.rang = False
+        self._connection = connection
+        self._deadline = time.monotonic() + seconds
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> None:
+        """Set the alarm, once there is a connection to break off."""
+        self._timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._ring)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Unset it."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self.rang = True
+        with contextlib.suppress(OSError, AttributeError):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    body = response.read(LARGEST_BODY + 1)
+    if len(body) > LARGEST_BODY:
+        raise HttpError(f"answered more than {LARGEST_BODY} bytes")
+    if response.length:
+        raise http.client.HTTPException(f"it broke off with {response.length} bytes missing")
+    return body

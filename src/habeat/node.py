@@ -63,7 +63,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             reach=_reach(config),
             witnesses=_witnesses(config, consul),
             gateways=config.policy.gateways,
-            patience=max(config.witnesses.timeout * 4, config.probes.timeout * config.probes.count) + 2.0,
+            patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
         ).observe,
         plan=_plan(config, journal, consul, Runner(config.carbonio.user, lock_descriptor)),
         journal=journal,

@@ -39,8 +39,11 @@ def status(options: Options, *, watch: bool) -> None:
     target = target_of(config)
     here = f"{config.site(str(config.local.whoami)).appserver_vmname} ({config.local.whoami} site)"
     while True:
-        with closing(_open(options, create=True)) as journal:
-            data = text.status_data(journal, target, here, time.time())
+        if (Path(options.state_dir) / "habeat.db").exists():
+            with closing(_open(options)) as journal:
+                data = text.status_data(journal, target, here, time.time())
+        else:
+            data = text.no_status(target, here)
         if watch:
             click.clear()
         answer(options, data, text.status_text(data, time.time()))

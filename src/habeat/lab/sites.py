@@ -30,6 +30,7 @@ from habeat.lab import carbonio
 from habeat.lab.consul import EmbeddedConsul, Mesh
 
 PRIMARY, STANDBY = "mbox1.example.com", "mbox2.example.com"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 NODES = {PRIMARY: "agent-mbox1-example-com", STANDBY: "agent-mbox2-example-com"}
 
 
@@ -282,7 +283,9 @@ class Lab:
     def run(self, *words: str) -> Checked:
         """Run a habeat command as the standby would."""
         begun = time.monotonic()
-        done = subprocess.run([*self.argv(*words), "--log", str(self.log)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*self.argv(*words), "--log", str(self.log)], capture_output=True, text=True, check=False, env=ENVIRONMENT
+        )
         return Checked(done.returncode, (done.stdout + done.stderr).strip(), time.monotonic() - begun)
 
     def check(self) -> Checked:

@@ -85,7 +85,7 @@ class _File(WatchedFileHandler):
         def opener(name: str, flags: int) -> int:
             return os.open(name, flags | nofollow, 0o640)
 
-        return open(path, "a", encoding=self.encoding, errors=self.errors, opener=opener)  # noqa: SIM115  logging closes it
+        return open(path, "a", encoding=self.encoding, errors=self.errors, opener=opener)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  logging's name
         """Say that a line could not be written, and go on: a full disk must not stop a failover."""

@@ -11,7 +11,7 @@ import click
 
 from habeat.journal import Event, FailoverRecord, Journal
 from habeat.machine import span
-from habeat.model import Evidence, Snapshot, Target, snapshot_from_json
+from habeat.model import Evidence, Memory, Snapshot, Target, snapshot_from_json
 from habeat.report.log import one_line
 
 STATE_WORDS = {
@@ -33,6 +33,11 @@ def colour(text: str, name: str) -> str:
 def when(at: float | None) -> str:
     """Return a moment in the machine's own time zone."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S %z") if at else "never"
+
+
+def no_status(target: Target, here: str) -> dict[str, Any]:
+    """Return what `habeat status` shows before the first cycle."""
+    return {"here": here, "target": asdict(target), "state": Memory().state, "last_cycle": None}
 
 
 def status_data(journal: Journal, target: Target, here: str, now: float) -> dict[str, Any]:

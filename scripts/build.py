@@ -1,0 +1,57 @@
+"""Build the single file `dist/habeat` for offline mail servers: habeat and its dependencies, pure Python, zipped.
+
+    python scripts/build.py [OUTPUT]
+
+The dependencies are those installed beside this Python, which `make build` has just installed from the hashed lock.
+The file runs on every CPython that habeat supports and tells older ones so in a sentence.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import zipapp
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPENDENCIES = ("click", "icmplib", "ldap3", "pyasn1", "PyYAML")
+MAIN = """\
+import sys
+
+if sys.version_info < (3, 10):
+    sys.exit("habeat needs Python 3.10 or newer, and this is Python %d.%d" % sys.version_info[:2])
+
+from habeat.cli import main
+
+main()
+"""
+
+
+def collect(folder: Path) -> None:
+    """Copy habeat and the Python files of its dependencies into a folder."""
+    shutil.copytree(ROOT / "src" / "habeat", folder / "habeat", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in DEPENDENCIES:
+        for file in metadata.files(name) or ():
+            if file.suffix in (".py", ".typed") or "licen" in file.name.lower() or file.name == "METADATA":
+                target = folder / file
+                if target.resolve().is_relative_to(folder.resolve()):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(str(file.locate()), target)
+    (folder / "__main__.py").write_text(MAIN, encoding="utf-8")
+
+
+def main() -> None:
+    """Build."""
+    output = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist" / "habeat")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        collect(Path(folder))
+        zipapp.create_archive(folder, output, interpreter="/usr/bin/env python3", compressed=True)
+    output.chmod(0o755)
+    print(f"{output} ({output.stat().st_size // 1024} KiB)")
+
+
+if __name__ == "__main__":
+    main()
