@@ -18,6 +18,7 @@ import http.client
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -132,7 +133,7 @@ class Network:
         """Undo `unplug` and `cut`."""
         self._core("link", "set", host, "master", f"site{_site(host)}", "up")
 
-    def isolate(self, site: int) -> None:
+    def isolate(self, site: str) -> None:
         """Drop, without a word, what goes into a site and out of it; inside it all stays as it was."""
         for direction in ("from", "to"):
             self._core("rule", "add", direction, f"10.77.{site}.0/24", "blackhole")
@@ -187,6 +188,7 @@ class Mesh:
         self.folder = folder
         self._consul = str(binary())
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
+        self._apart: set[str] = set()
         self._management = ""
         self.ca_file = self._certificates()
         self.net = Network(f"hb{os.getpid()}")
@@ -238,14 +240,29 @@ class Mesh:
         self.stop_agent("svc3")
         eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
 
+    def cut(self, host: str, how: str) -> None:
+        """Cut a host off, `unplugged` or `silently`, or `with its site`, which goes on talking within itself."""
+        if how == "with its site":
+            self.net.isolate(_site(host))
+        else:
+            {"unplugged": self.net.unplug, "silently": self.net.cut}[how](host)
+        self._apart |= {host} if how != "with its site" else {near for near in NODES if _site(near) == _site(host)}
+
     def heal(self) -> None:
-        """Bring everything back, and wait until every node is passing and everybody knows it."""
+        """Bring everything back, and wait until every node is passing and everybody knows it.
+
+        Agents that were cut off are started anew: a call that hung on the cut may keep them busy for 40 s more.
+        """
         self.net.mend_paths()
         for host in ADDRESSES:
             self.net.join(host)
+            if host in self._apart & set(self._agents):
+                self.stop_agent(host)
             if host not in self._agents:
                 self._start(host)
-        eventually(self._rejoined, "every agent knows every other")
+        self._apart.clear()
+        alive = dict.fromkeys(NODES.values(), 1)
+        eventually(lambda: all(self.members(host) == alive for host in NODES), "every agent knows every other")
         eventually(lambda: all(self.status(host) == "passing" for host in NODES), "every node is passing")
 
     # -- what can be asked
@@ -275,6 +292,11 @@ class Mesh:
         """Return how one agent sees all others: 1 alive, 3 left, 4 failed."""
         _, members = self.api(host, "GET", "/v1/agent/members")
         return {member["Name"]: member["Status"] for member in members or []}
+
+    def believes_failed(self, host: str, other: str) -> bool:
+        """Tell, from an agent's log since a cut makes its API hang, whether it last heard that another failed."""
+        events = re.findall(rf"EventMember(\w+): {NODES[other]}\b", (self.folder / host / "log").read_text())
+        return events[-1:] == ["Failed"]
 
     def wait_for(self, host: str, status: str) -> None:
         """Wait until Consul's quorum knows a host to be in a state."""
@@ -315,13 +337,6 @@ class Mesh:
     def _must(self, method: str, path: str, body: dict[str, Any]) -> None:
         eventually(lambda: self.api("svc2", method, path, body)[0] == 200, f"{method} {path} succeeds")
 
-    def _rejoined(self) -> bool:
-        alive = dict.fromkeys(NODES.values(), 1)
-        apart = [host for host in NODES if self.members(host) != alive]
-        for host in apart:  # agents that were long apart would find each other again by themselves, but in minutes
-            self.api(host, "PUT", f"/v1/agent/join/{ADDRESSES['svc2']}")
-        return not apart
-
     def _start(self, host: str) -> None:
         folder = self.folder / host
         folder.mkdir(exist_ok=True)
@@ -346,11 +361,9 @@ class Mesh:
             "retry_interval": "1s",
             "disable_update_check": True,
             "leave_on_terminate": False,
-            "log_level": "warn",
             "acl": {
                 "enabled": True,
                 "default_policy": "deny",
-                "down_policy": "async-cache",
                 "tokens": {"agent": AGENT, "default": READER},
             },
             "performance": {"raft_multiplier": 1, "rpc_hold_timeout": "1s", "leave_drain_time": "100ms"},

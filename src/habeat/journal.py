@@ -101,7 +101,7 @@ class FailoverRecord:
     tally: Tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One account in the ledger of a failover."""
 

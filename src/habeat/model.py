@@ -115,7 +115,7 @@ class Policy:
     repeat: float = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One copy of a mailbox; None where Carbonio did not say."""
 
@@ -125,7 +125,7 @@ class Replica:
     priority: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Account:
     """A mailbox that Carbonio replicates, as `getAccountStatus` lists it."""
 

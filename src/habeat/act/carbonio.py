@@ -13,6 +13,7 @@ import contextlib
 import json
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ UNREACHABLE = "Unable to communicate with server"
 COMPLAINTS = (UNREACHABLE, "ERROR:")
 MAILBOX_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+Hook = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,11 @@ class Carbonio:
 
     def accounts(self, mail_host: str) -> list[Account]:
         """Return the replicated accounts whose mailbox lives on a mailstore."""
-        response = _mapping(self._replica("getAccountStatus", "mailHost", _hostname(mail_host)))
+        response = _mapping(self._replica("getAccountStatus", "mailHost", _hostname(mail_host), hook=_slim))
         values = response.get("values")
         if not isinstance(values, list):
             raise CarbonioError("getAccountStatus answered without its list of accounts")
-        accounts = [account for value in values if (account := _account(value)) is not None]
+        accounts = [value for value in values if isinstance(value, Account)]
         foreign = [account for account in accounts if account.mail_host.lower() not in ("", mail_host.lower())]
         if foreign:
             raise CarbonioError(
@@ -150,16 +154,16 @@ class Carbonio:
         if UNREACHABLE in done.stdout + done.stderr:
             raise CarbonioError(f"{command}: {UNREACHABLE}")
 
-    def _replica(self, command: str, *args: str, timeout: float | None = None) -> Any:
-        return self._json([self._namespace(), command, *args], timeout or self.timeout)
+    def _replica(self, command: str, *args: str, timeout: float | None = None, hook: Hook | None = None) -> Any:
+        return self._json([self._namespace(), command, *args], timeout or self.timeout, hook)
 
     def _namespace(self) -> str:
         return self.namespace if self.namespace != "auto" else self.recall.read() or NAMESPACES[0]
 
-    def _json(self, args: Sequence[str], timeout: float) -> Any:
+    def _json(self, args: Sequence[str], timeout: float, hook: Hook | None = None) -> Any:
         """Run a command and return its `response`; anything but a clear `"ok": true` is an error."""
         done = self._run(["--json", *args], timeout)
-        answer = _find_json(done.stdout)
+        answer = _find_json(done.stdout, hook)
         what = " ".join(args[:2])
         if answer is None:
             raise CarbonioError(f"{what} gave no JSON (exit code {done.code}){_said(done)}")
@@ -235,9 +239,9 @@ def _hostname(name: str) -> str:
     return name
 
 
-def _find_json(text: str) -> dict[str, Any] | None:
+def _find_json(text: str, hook: Hook | None = None) -> dict[str, Any] | None:
     """Return the first JSON object with an "ok" in it, whatever banner or warning stands before or behind it."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_hook=hook)
     for match in re.finditer(r"\{", text):
         with contextlib.suppress(ValueError, RecursionError):
             found, _ = decoder.raw_decode(text, match.start())
@@ -261,29 +265,25 @@ def _said(done: Completed) -> str:
     return f": {text[-300:]}" if text else ""
 
 
-def _account(value: Any) -> Account | None:
-    item = _mapping(value)
-    name = item.get("accountName")
-    if not isinstance(name, str) or not name:
-        return None
-    replicas = tuple(_replica(replica) for replica in item.get("replicas") or [] if isinstance(replica, dict))
-    return Account(
-        name=name,
-        id=str(item.get("accountId") or ""),
-        mail_host=str(item.get("accountMailHost") or ""),
-        sequence=_number(item.get("sequence")),
-        replicas=replicas,
-    )
-
-
-def _replica(item: dict[str, Any]) -> Replica:
-    available = item.get("available")
-    return Replica(
-        destination=str(item.get("destination") or ""),
-        available=available if isinstance(available, bool) else None,
-        sequence=_number(item.get("sequence")),
-        priority=_number(item.get("priority")),
-    )
+def _slim(item: dict[str, Any]) -> Any:
+    """Turn an account, or a replica in it, into a fact as soon as it is parsed: a mailstore has 100,000 of them."""
+    if isinstance(item.get("accountName"), str) and item["accountName"]:
+        return Account(
+            name=item["accountName"],
+            id=str(item.get("accountId") or ""),
+            mail_host=sys.intern(str(item.get("accountMailHost") or "")),
+            sequence=_number(item.get("sequence")),
+            replicas=tuple(replica for replica in item.get("replicas") or () if isinstance(replica, Replica)),
+        )
+    if "destination" in item:
+        available = item.get("available")
+        return Replica(
+            destination=sys.intern(str(item["destination"] or "")),
+            available=available if isinstance(available, bool) else None,
+            sequence=_number(item.get("sequence")),
+            priority=_number(item.get("priority")),
+        )
+    return item
 
 
 def _number(value: Any) -> int | None:
