@@ -130,8 +130,10 @@ class Network:
         self._core("link", "set", host, "nomaster")
 
     def join(self, host: str) -> None:
-        """Undo `unplug` and `cut`."""
+        """Undo `unplug` and `cut`, and let nobody remember who did not answer in the meantime."""
         self._core("link", "set", host, "master", f"site{_site(host)}", "up")
+        for name in ("core", host):
+            _ip("-n", self.namespace(name), "neighbour", "flush", "all")
 
     def isolate(self, site: str) -> None:
         """Drop, without a word, what goes into a site and out of it; inside it all stays as it was."""

@@ -17,7 +17,7 @@ import pytest
 from conftest import LabFactory
 from habeat.journal import Journal
 from habeat.lab import carbonio
-from habeat.lab.sites import PRIMARY, STANDBY, Lab
+from habeat.lab.sites import ENVIRONMENT, PRIMARY, STANDBY, Lab
 
 QUICK: dict[str, Any] = {"policy": {"confirmations": 1}, "probes": {"count": 1, "timeout": "100ms"}}
 MOMENTS = ("before", "middle", "after")
@@ -27,7 +27,7 @@ def mortal(lab: Lab, die_at: int, names: Path) -> int:
     """Run one cycle that dies at a boundary, and return its exit code."""
     script = str(Path(__file__).with_name("mortal.py"))
     argv = [sys.executable, script, str(die_at), str(names), *lab.argv("check")[3:]]
-    return subprocess.run(argv, capture_output=True, check=False).returncode
+    return subprocess.run(argv, capture_output=True, check=False, env=ENVIRONMENT).returncode
 
 
 def discover() -> tuple[list[str], list[str]]:
@@ -114,7 +114,7 @@ def test_killed_again_and_again(make_lab: LabFactory, tmp_path: Path) -> None:
     assert_whole(lab)
 
 
-@pytest.mark.parametrize("die_at", range(1, 60, 2))
+@pytest.mark.parametrize("die_at", range(1, 60, 3))
 def test_primary_side_killed(make_lab: LabFactory, tmp_path: Path, die_at: int) -> None:
     """On the primary side, too, a killed cycle is resumed: the HA module ends stopped, and later started again."""
     lab = make_lab(4)

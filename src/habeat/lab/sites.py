@@ -30,7 +30,10 @@ from habeat.lab import carbonio
 from habeat.lab.consul import EmbeddedConsul, Mesh
 
 PRIMARY, STANDBY = "mbox1.example.com", "mbox2.example.com"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+}
 NODES = {PRIMARY: "agent-mbox1-example-com", STANDBY: "agent-mbox2-example-com"}
 
 
