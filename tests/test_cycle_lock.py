@@ -74,7 +74,9 @@ def test_living_habeat_keeps_its_command(tmp_path: Path) -> None:
 def test_daemon_of_a_finished_cycle_does_not_wedge(tmp_path: Path) -> None:
     """A daemon that a command left in a session of its own inherits the lock's file, but not the lock (I4)."""
     with CycleLock(tmp_path) as lock:
-        command = f"setsid sleep 60 & echo $! > {tmp_path}/daemon"
+        command = (
+            f"setsid sh -c 'echo $$ > {tmp_path}/daemon; exec sleep 60' & while [ ! -s {tmp_path}/daemon ]; do :; done"
+        )
         Runner(keep=lock.descriptor).run(["sh", "-c", command], 10)
     daemon = int((tmp_path / "daemon").read_text())
     try:

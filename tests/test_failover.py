@@ -106,6 +106,7 @@ def test_blip_of_one_cycle(lab: Lab) -> None:
     lab.kill()
     lab.check()
     lab.restore()
+    assert not (lab.folder / "down-appserver").exists()
     assert "It was a blip" in lab.check().said
     lab.kill()
     assert "1 of 2 cycles" in lab.check().said
@@ -421,6 +422,18 @@ def test_wrong_user(make_lab: LabFactory) -> None:
     checked = lab.check()
     assert checked.code == 3
     assert "must be run as zextras" in checked.said
+
+
+def test_done_steps_are_not_repeated(lab: Lab) -> None:
+    """A resumed failover goes on where it stopped: what is done is not asked for again (I3)."""
+    fault(lab, command="fc", kind="kill-parent")
+    lab.kill()
+    lab.check()
+    assert -9 == lab.check().code
+    before = len(commands(lab, "getAccountStatus", "promoteAccounts"))
+    assert 0 == lab.check().code
+    assert before == len(commands(lab, "getAccountStatus", "promoteAccounts"))
+    assert_all_moved(lab)
 
 
 def test_peer_returns_in_mid_failover(lab: Lab) -> None:

@@ -49,6 +49,19 @@ def test_trap_is_left_alone(tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_trap_laid_in_the_last_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that appears between the look and the making is not followed either."""
+    path, precious = tmp_path / "down", tmp_path / "precious"
+    path.symlink_to(precious)
+
+    def look(_path: str) -> os.stat_result:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "lstat", look)
+    assert "cannot be made: File exists" in sync(path, down=True)[0]
+    assert not precious.exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of somebody else's")
 def test_strangers_file_is_left_alone(tmp_path: Path) -> None:
     """A file that belongs to another user is reported, means nothing, and stays."""
