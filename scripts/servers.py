@@ -83,7 +83,8 @@ def bring(server: Server, folder: Path, work: Path) -> None:
         raise CannotError("this machine is no Debian")
     if shutil.which("apt-get", path=PATH) is None:
         raise CannotError("there is no apt-get")
-    apt = Apt.for_suite(server.suite, work / server.suite) if server.suite else Apt.as_it_is(work / "own")
+    apt = apt_for(server.suite, work)
+    apt.update()
     if server.unpack:
         unpack(server, apt.download(server.package, exactly=bool(server.suite)), folder)
     else:
@@ -121,23 +122,13 @@ class Apt:
     folder: Path
     options: tuple[str, ...] = ()
 
-    @classmethod
-    def as_it_is(cls, folder: Path) -> Apt:
-        """Return an apt that knows the machine's own sources."""
-        return cls(folder)._ready()
-
-    @classmethod
-    def for_suite(cls, suite: str, folder: Path) -> Apt:
-        """Return an apt that knows one other suite only, on the mirror and with the keyring of the machine's own."""
-        own = own_mirror()
-        fields = {"Types": "deb", "URIs": own["URIs"], "Suites": suite, "Components": "main"}
-        fields |= {"Signed-By": own["Signed-By"]} if "Signed-By" in own else {}
-        parts = folder / "sources"
-        parts.mkdir(parents=True)
-        (parts / "one.sources").write_text("".join(f"{k}: {v}\n" for k, v in fields.items()), encoding="utf-8")
-        nothing = ("sourcelist", "preferences", "preferencesparts")
-        options = [f"Dir::Etc::sourceparts={parts}", *(f"Dir::Etc::{name}=/dev/null" for name in nothing)]
-        return cls(folder, tuple(options))._ready()
+    def update(self) -> None:
+        """Get the lists of packages, unless they are there; of the machine's own sources some may be broken."""
+        if not (self.folder / "lists").exists():
+            for name in ("lists/partial", "cache/archives/partial"):
+                (self.folder / name).mkdir(parents=True)
+            with contextlib.suppress(*(() if self.options else (CannotError,))):
+                self._get("update", "-o", "APT::Update::Error-Mode=any")
 
     def download(self, package: str, *, exactly: bool) -> list[Path]:
         """Return the package's archive and, unless `exactly`, those of all that it needs and the machine has not."""
@@ -150,14 +141,6 @@ class Apt:
     def install(self, package: str) -> None:
         """Install a package that brings no service."""
         self._get("install", package)
-
-    def _ready(self) -> Apt:
-        if not (self.folder / "lists").exists():
-            for name in ("lists/partial", "cache/archives/partial"):
-                (self.folder / name).mkdir(parents=True)
-            with contextlib.suppress(CannotError):  # one broken source of many is no matter; the download will tell
-                self._get("update")
-        return self
 
     def _get(self, *words: str) -> None:
         options = [
@@ -174,6 +157,21 @@ class Apt:
         run(["apt-get", "-qy", *(word for option in options for word in ("-o", option)), *words], LONG, self.folder)
 
 
+def apt_for(suite: str, work: Path) -> Apt:
+    """Return an apt that knows the machine's own sources, or only another suite on their mirror, with their keyring."""
+    if not suite:
+        return Apt(work / "own")
+    own = own_mirror()
+    fields = {"Types": "deb", "URIs": own["URIs"], "Suites": suite, "Components": "main"}
+    fields |= {"Signed-By": own["Signed-By"]} if "Signed-By" in own else {}
+    parts = work / suite / "sources"
+    parts.mkdir(parents=True, exist_ok=True)
+    (parts / "one.sources").write_text("".join(f"{k}: {v}\n" for k, v in fields.items()), encoding="utf-8")
+    nothing = ("sourcelist", "preferences", "preferencesparts")
+    options = [f"Dir::Etc::sourceparts={parts}", *(f"Dir::Etc::{name}=/dev/null" for name in nothing)]
+    return Apt(work / suite, tuple(options))
+
+
 def own_mirror() -> Source:
     """Return the machine's own source of Debian's main packages; raises CannotError where it names none."""
     codename = _release().get("VERSION_CODENAME", "")
@@ -181,6 +179,7 @@ def own_mirror() -> Source:
         source
         for source in sources(Path("/etc/apt"))
         if {codename, "stable"} & set(source["Suites"].split()) and "main" in source["Components"].split()
+        if "://" in source["URIs"]
     ]
     found.sort(key=lambda source: not source["URIs"].split()[0].rstrip("/").endswith("/debian"))
     if not found:
@@ -241,7 +240,7 @@ def run(argv: list[str], timeout: float, folder: Path = Path("/")) -> None:
         raise CannotError(f"`{argv[0]}` cannot be started: {error.strerror}") from None
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())
-        raise CannotError(f"`{argv[0]} … {argv[-1]}` ended with exit code {done.returncode}: {said[-300:]}")
+        raise CannotError(f"`{argv[0]}` ended with exit code {done.returncode}: {said[-300:]}")
 
 
 if __name__ == "__main__":

@@ -187,7 +187,6 @@ def test_return_and_second_death(lab: Lab) -> None:
     assert lab.check().code == 0
     assert not any(mark.exists() for mark in marks)
     assert "accounts stay here" in lab.check().said
-    settings(lab, late=[])
     with carbonio.world_of(lab.world) as world:
         world["accounts"]["new"] = carbonio.account(99, PRIMARY, STANDBY)
     lab.kill()
@@ -282,6 +281,25 @@ def test_late_accounts_are_picked_up(make_lab: LabFactory) -> None:
         late = carbonio.account(77, PRIMARY, STANDBY)
         world["accounts"][late["accountId"]] = late
     assert "9 of 9 accounts promoted" in lab.check().said
+    assert_all_moved(lab)
+
+
+def test_promoted_accounts_that_are_listed_no_more(make_lab: LabFactory) -> None:
+    """Where the replica status no longer lists a promoted account, the directory is asked where it lives (I5)."""
+    lab = make_lab(world={"lists_promoted": False})
+    assert "8 of 8 accounts promoted" in fail_over(lab)
+    assert_all_moved(lab)
+
+
+def test_account_that_vanishes(make_lab: LabFactory) -> None:
+    """An account that left the dead mailstore and is seen nowhere is not called promoted (I5)."""
+    lab = make_lab(world={"lose": ["user00003@example.com"]})
+    lab.kill()
+    lab.check()
+    checked = lab.check()
+    assert 1 == checked.code
+    assert "7 of 8 accounts promoted" in checked.said
+    assert "'user00003@example.com': it is no longer on mbox1.example.com, but no mailstore shows it" in checked.said
     assert_all_moved(lab)
 
 
@@ -439,7 +457,6 @@ def test_done_steps_are_not_repeated(lab: Lab) -> None:
 def test_peer_returns_in_mid_failover(lab: Lab) -> None:
     """No further account is taken from a peer that is back; those taken are cared for, the others are named."""
     fault(lab, command="promoteAccounts", kind="kill-parent", at="middle")
-    settings(lab, linger=-1)
     with carbonio.world_of(lab.world) as world:
         world["linger"] = 10_000
     lab.kill()

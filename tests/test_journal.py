@@ -192,6 +192,13 @@ def test_files_are_private(journal: Journal) -> None:
     assert 0o600 == os.stat(journal.path).st_mode & 0o777
 
 
+def test_writes_are_on_disk(journal: Journal) -> None:
+    """Each transaction is forced to disk before it returns (I3): synchronous is FULL, and the journal a WAL."""
+    assert (2, "wal") == tuple(
+        journal._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")
+    )
+
+
 def test_no_journal_yet(tmp_path: Path) -> None:
     """Reading a journal that was never written says so, and does not make one."""
     with pytest.raises(JournalError, match="no cycle has run"):

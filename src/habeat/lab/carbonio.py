@@ -42,10 +42,11 @@ def create(folder: Path, accounts: list[dict[str, Any]], servers: list[str], **s
         "startup": 0.0,
         "sync_text": False,
         "stuck": False,
+        "lists_promoted": True,
+        "lose": [],
         "refuse": {},
         "faults": [],
         "localconfig": {},
-        "late": [],
     }
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder, {**world, **settings})
@@ -237,9 +238,8 @@ def _get_account_status(folder: Path, args: dict[str, str], _fault: dict[str, An
             for item in world["accounts"].values()
             if item["accountMailHost"] == args.get("mailHost", item["accountMailHost"])
         ]
-        if world["late"] and any(call["argv"][-1:] == [args.get("mailHost")] for call in calls(folder)):
-            world["accounts"].update({item["accountId"]: item for item in world["late"]})
-            world["late"] = []
+        if not world["lists_promoted"]:
+            found = [item for item in found if not item["promotions"]]
     hidden = ("promotions", "flushes", "restarts")
     return {"values": [{key: value for key, value in item.items() if key not in hidden} for item in found]}
 
@@ -291,7 +291,9 @@ def _refusal(world: World, key: str) -> str:
 
 
 def _move(world: World, key: str) -> None:
-    if not _refusal(world, key):
+    if world["accounts"][key]["accountName"] in world["lose"]:
+        del world["accounts"][key]
+    elif not _refusal(world, key):
         item = world["accounts"][key]
         old, item["accountMailHost"] = item["accountMailHost"], item["replicas"][0]["destination"]
         item["replicas"] = [{**item["replicas"][0], "destination": old, "available": False}]
