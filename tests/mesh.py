@@ -33,6 +33,7 @@ from typing import Any
 import yaml
 
 from habeat.lab import carbonio
+from habeat.lab.sites import ENVIRONMENT
 
 PRIMARY, STANDBY, THIRD = "mbox1.example.com", "mbox2.example.com", "mbox3.example.com"
 NODES = {
@@ -431,7 +432,9 @@ class Standby:
 
     def begin(self) -> subprocess.Popen[str]:
         """Start one cycle."""
-        return subprocess.Popen(self._argv("check"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self._argv("check"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
 
     def read(self, process: subprocess.Popen[str]) -> Cycle:
         """Wait for a cycle and return how it ended."""
@@ -457,7 +460,12 @@ class Standby:
     def steps(self) -> dict[str, dict[str, Any]]:
         """Return the steps of the first failover as the journal has them."""
         done = subprocess.run(
-            self._argv("explain", "--failover", "1"), capture_output=True, text=True, timeout=60, check=True
+            self._argv("explain", "--failover", "1"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=ENVIRONMENT,
         )
         return {step["name"]: step for step in json.loads(done.stdout)["steps"]}
 

@@ -93,6 +93,10 @@ class Consul:
         query = urlencode({"acquire": session})
         return self._good(self._call("PUT", f"/v1/kv/{quote(key)}?{query}", value.encode())).json() is True
 
+    def release(self, key: str, session: str) -> None:
+        """Give a lock back, so that the next one gets it at once: the end of a session would hold it back a while."""
+        self._good(self._call("PUT", f"/v1/kv/{quote(key)}?{urlencode({'release': session})}"))
+
     def lock(self, key: str) -> Lock | None:
         """Return a lock by a quorum-backed read, or None where the key does not exist."""
         reply = self._call("GET", f"/v1/kv/{quote(key)}?consistent")

@@ -59,6 +59,7 @@ class SharedLock:
             self._renewer.join()
         if self._session and self._consul is not None:
             with contextlib.suppress(HttpError):
+                self._consul.release(self._key, self._session)
                 self._consul.destroy_session(self._session)
             self._remember(None)
 

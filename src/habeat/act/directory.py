@@ -7,7 +7,9 @@ directory says noSuchObject, a read-only one unwillingToPerform, a replica names
 
 from __future__ import annotations
 
+import math
 import ssl
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,24 +42,38 @@ class Directory:
     ca_file: str = ""
 
     def require(self, credentials: Credentials) -> str:
-        """Return a clause on what was proved; raises DirectoryError where the directory is absent or read-only."""
+        """Return a clause on what was proved; raises DirectoryError where the directory is absent or read-only.
+
+        All questions together take no longer than four time-outs: a server that trickles must not hold anything up.
+        """
+        answers: list[str | DirectoryError] = []
+        asking = threading.Thread(target=lambda: answers.append(self._answer(credentials)), daemon=True)
+        asking.start()
+        asking.join(4 * self.timeout)
+        answer = answers[0] if answers else DirectoryError(f"the directory {self.host} does not come to an end")
+        if isinstance(answer, DirectoryError):
+            raise answer
+        return answer
+
+    def _answer(self, credentials: Credentials) -> str | DirectoryError:
         import ldap3  # noqa: PLC0415  slow to import, and needed only in a failover
-        from ldap3.core.exceptions import LDAPException  # noqa: PLC0415
 
         errors = []
         for scheme, port in PORTS:
             url = f"{scheme}://{self.host}:{port}"
             try:
                 self._connection(ldap3, url, None).unbind()
-            except (LDAPException, OSError) as error:
+            except Exception as error:  # noqa: BLE001  whatever ldap3 makes of garbage: it is not a directory
                 errors.append(f"{url}: {' '.join(str(error).split())}")
                 continue
             try:
                 return self._writable(ldap3, url, credentials)
-            except (LDAPException, OSError) as error:
+            except DirectoryError as error:
+                return error
+            except Exception as error:  # noqa: BLE001  likewise
                 why = " ".join(str(error).split())
                 return f"the directory answers at {url} (whether it takes writes could not be asked: {why})"
-        raise DirectoryError(f"the directory does not answer: {'; '.join(errors)}")
+        return DirectoryError(f"the directory does not answer: {'; '.join(errors)}")
 
     def _writable(self, ldap3: Any, url: str, credentials: Credentials) -> str:
         if not credentials.name:
@@ -83,15 +99,25 @@ class Directory:
             server,
             user=credentials.name if credentials else None,
             password=credentials.password if credentials else None,
-            receive_timeout=self.timeout,
+            receive_timeout=math.ceil(self.timeout),
             auto_referrals=False,
         )
-        connection.open()
-        if credentials and url.startswith("ldap:") and not connection.start_tls():
-            raise OSError(f"it does not start TLS: {connection.result['description']}")
-        if not connection.bind() and credentials:
-            raise OSError(f"it refuses {credentials.name}: {connection.result['description']}")
+        try:
+            connection.open()
+            if credentials and url.startswith("ldap:") and not connection.start_tls():
+                raise OSError(f"it does not start TLS: {connection.result['description']}")
+            if not connection.bind() and credentials:
+                raise OSError(f"it refuses {credentials.name}: {connection.result['description']}")
+        except BaseException:
+            _close(connection)
+            raise
         return connection
+
+
+def _close(connection: Any) -> None:
+    """Close a connection that failed half-way, which ldap3 leaves open."""
+    if connection.socket is not None:
+        connection.socket.close()
 
 
 def carbonio_credentials(runner: Runner, zmlocalconfig: str, timeout: float) -> Credentials:

@@ -84,7 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
                 item["Session"] = "" if item["Session"] == session else item["Session"]
             self._send(200, True)
         elif path.startswith("kv/"):
-            self._send(200, self._acquire(path.removeprefix("kv/"), parse_qs(url.query)["acquire"][0], body))
+            ((order, (holder,)),) = parse_qs(url.query).items()
+            change = self._acquire if order == "acquire" else self._release
+            self._send(200, change(path.removeprefix("kv/"), holder, body))
         else:
             self._send(404, "not part of the lab")
 
@@ -95,6 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
         item["LockIndex"] += item["Session"] != session
         item.update(Session=session, Value=base64.b64encode(body).decode())
         return True
+
+    def _release(self, key: str, session: str, _body: bytes) -> bool:
+        item = self.mesh.keys[key]
+        item["Session"] = "" if item["Session"] == session else item["Session"]
+        return not item["Session"]
 
     def _send(self, status: int, body: object) -> None:
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
