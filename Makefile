@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo build test test-slow lint docs bench lock clean
+.PHONY: demo build test lint docs bench lock clean
 
 demo: $(VENV)/.run
 	PYTHONPATH=src $(BIN)/python -m habeat lab
@@ -14,11 +14,7 @@ build: $(VENV)/.run
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" tests
-
-test-slow: $(VENV)/.dev
-	$(BIN)/python scripts/servers.py .servers
-	$(BIN)/python -m pytest -m slow tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

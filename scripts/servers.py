@@ -51,6 +51,8 @@ SERVERS = (
     Server("consul", "consul", "tests/test_consul_mesh.py", unpack=True, suite=OLD_SUITE),
     Server("slapd", "slapd", "tests/test_directory.py", unpack=True),
     Server("ldap-utils", "ldapmodify", "tests/test_directory.py"),
+    Server("openssl", "openssl", "tests/test_directory.py"),
+    Server("systemd", "systemd-analyze", "tests/test_deploy.py"),
 )
 
 

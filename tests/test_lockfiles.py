@@ -19,7 +19,7 @@ def test_made_and_removed(tmp_path: Path) -> None:
     """The file is there while it should be, tells why, and making or removing it twice is the same as once."""
     path = tmp_path / "down-appserver"
     assert [] == sync(path, down=True) == sync(path, down=True)
-    assert "mbox1 is dead.\n" == path.read_text()
+    assert ("mbox1 is dead.\n", 0o644) == (path.read_text(), path.stat().st_mode & 0o777)
     assert [] == sync(path, down=None)
     assert path.exists()
     assert [] == sync(path, down=False) == sync(path, down=False)

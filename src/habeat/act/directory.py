@@ -103,21 +103,20 @@ class Directory:
             auto_referrals=False,
         )
         try:
-            connection.open()
-            if credentials and url.startswith("ldap:") and not connection.start_tls():
-                raise OSError(f"it does not start TLS: {connection.result['description']}")
-            if not connection.bind() and credentials:
-                raise OSError(f"it refuses {credentials.name}: {connection.result['description']}")
+            _bind(connection, url, credentials)
         except BaseException:
-            _close(connection)
+            if connection.socket is not None:  # ldap3 leaves it open
+                connection.socket.close()
             raise
         return connection
 
 
-def _close(connection: Any) -> None:
-    """Close a connection that failed half-way, which ldap3 leaves open."""
-    if connection.socket is not None:
-        connection.socket.close()
+def _bind(connection: Any, url: str, credentials: Credentials | None) -> None:
+    connection.open()
+    if credentials and url.startswith("ldap:") and not connection.start_tls():
+        raise OSError(f"it does not start TLS: {connection.result['description']}")
+    if not connection.bind() and credentials:
+        raise OSError(f"it refuses {credentials.name}: {connection.result['description']}")
 
 
 def carbonio_credentials(runner: Runner, zmlocalconfig: str, timeout: float) -> Credentials:

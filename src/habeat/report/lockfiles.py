@@ -53,5 +53,6 @@ def _create(path: str, sentence: str) -> str | None:
     except OSError as error:
         return f"the lock file {path} cannot be made: {error.strerror}"
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o644)  # for whoever's script looks, whatever our umask
         file.write(f"{sentence}\n")
     return None
