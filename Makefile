@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.run
 	PYTHONPATH=src $(BIN)/python -m habeat lab
 
-# The single file that is copied to mail servers.
+# The single file that is copied to mail servers; INTERPRETER is the Python there, if it is not the plain python3.
 build: $(VENV)/.run
-	$(BIN)/python scripts/build.py dist/habeat
+	$(BIN)/python scripts/build.py dist/habeat $(INTERPRETER)
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers

@@ -1,6 +1,6 @@
 """Build the single file `dist/habeat` for offline mail servers: habeat and its dependencies, pure Python, zipped.
 
-    python scripts/build.py [OUTPUT]
+    python scripts/build.py [OUTPUT [INTERPRETER]]
 
 The dependencies are those installed beside this Python, which `make build` has just installed from the hashed lock.
 The file runs on every CPython that habeat supports and tells older ones so in a sentence.
@@ -48,7 +48,9 @@ def main() -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         collect(Path(folder))
-        zipapp.create_archive(folder, output, interpreter="/usr/bin/env python3", compressed=True)
+        zipapp.create_archive(
+            folder, output, interpreter=sys.argv[2] if len(sys.argv) > 2 else "/usr/bin/env python3", compressed=True
+        )
     output.chmod(0o755)
     print(f"{output} ({output.stat().st_size // 1024} KiB)")
 

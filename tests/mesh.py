@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -242,6 +243,8 @@ class Mesh:
         self.stop_agent("svc1")
         self.stop_agent("svc3")
         eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
+        lost = [partial(self.believes_failed, "mbox2", host) for host in ("svc1", "svc3")]
+        eventually(lambda: all(gone() for gone in lost), "the standby's agent has given up on both")
 
     def cut(self, host: str, how: str) -> None:
         """Cut a host off, `unplugged` or `silently`, or `with its site`, which goes on talking within itself."""
@@ -259,14 +262,18 @@ class Mesh:
         """Bring everything back, and wait until every node is passing and everybody knows it.
 
         Agents that were cut off are started anew: a call that hung on the cut may keep them busy for 40 s more.
+        Servers come first: one that has not caught up tells agents that their tokens do not exist, and they believe
+        that for half a minute.
         """
         self.net.mend_paths()
-        for host in ADDRESSES:
+        for host in NODES:
             self.net.join(host)
+        for host in (*SERVERS, "mbox1", "mbox2"):
             if host in self._apart & set(self._agents):
                 self.stop_agent(host)
             if host not in self._agents:
                 self._start(host)
+                eventually(partial(self.members, host), f"the agent of {host} knows our token")
         self._apart.clear()
         alive = dict.fromkeys(NODES.values(), 1)
         eventually(lambda: all(self.members(host) == alive for host in NODES), "every agent knows every other")
@@ -509,7 +516,7 @@ class Standby:
             },
             "primary": {"appserver_ip": ADDRESSES["mbox1"], "appserver_vmname": PRIMARY},
             "secondary": {"appserver_ip": ADDRESSES["mbox2"], "appserver_vmname": STANDBY},
-            "probes": {"reach": "icmp", "count": 2, "timeout": "200ms"},
+            "probes": {"reach": "icmp", "count": 2, "timeout": "100ms"},
             "witnesses": {"timeout": "3s"},
             "carbonio": {
                 "binary": str(self._folder / "bin" / "carbonio"),

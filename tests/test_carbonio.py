@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pwd
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -177,30 +181,80 @@ def test_all_accounts_are_never_meant(says: Says, tmp_path: Path, host: str) -> 
     assert [] == asked(tmp_path)
 
 
-def test_list_is_private_and_vanishes(says: Says, tmp_path: Path) -> None:
-    """A list of accounts is readable for Carbonio's user alone, one name a line, and gone afterwards (I9)."""
+class Spy(Runner):
+    """Looks at the list of accounts while the command runs."""
+
+    seen: ClassVar[dict[str, Any]] = {}
+
+    def run(self, argv: Any, timeout: float, **rest: Any) -> Any:
+        """Look, then run."""
+        path = Path(argv[argv.index("input_file") + 1])
+        file, folder = path.stat(), path.parent.stat()
+        self.seen.update(path=path, text=path.read_text(encoding="utf-8"), file=file, folder=folder)
+        return super().run(argv, timeout, **rest)
+
+
+def test_list_vanishes(says: Says) -> None:
+    """A list has one name a line, whatever the names, and is gone afterwards; left-overs of a killed habeat go too."""
     carbonio = says("done")
-    seen: dict[str, Any] = {}
-    run = carbonio.runner.run
-
-    class Spy(Runner):
-        def run(self, argv: Any, timeout: float, **rest: Any) -> Any:
-            path = Path(argv[argv.index("input_file") + 1])
-            seen.update(text=path.read_text(), folder=stat.S_IMODE(path.parent.stat().st_mode), path=path)
-            return run(argv, timeout, **rest)
-
+    (carbonio.spool / "accounts-old").mkdir(parents=True)
+    carbonio.spool.chmod(0o755)
     Carbonio(Spy(), carbonio.binary, 5, 5, carbonio.spool, carbonio.recall).promote(
         ["-a@example.com", "o'b c@example.com"], 4
     )
-    assert ("-a@example.com\no'b c@example.com\n", 0o700) == (seen["text"], seen["folder"])
-    assert not seen["path"].parent.exists()
+    assert "-a@example.com\no'b c@example.com\n" == Spy.seen["text"]
+    assert [] == list(carbonio.spool.iterdir())
 
 
-def test_spool_that_cannot_be_written(says: Says, tmp_path: Path) -> None:
-    """A place for lists that is not there is told."""
-    (tmp_path / "spool").write_text("")
-    with pytest.raises(CarbonioError, match="no list of accounts can be written"):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as somebody else")
+def test_list_stays_ours() -> None:
+    """The commands' user can read the list, and neither owns nor can swap it: a chown by name could be led astray (I9)."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        spool = Path(folder) / "spool"
+        old = os.umask(0o077)
+        try:
+            with contextlib.suppress(CarbonioError):
+                Carbonio(Spy("nobody"), "/bin/true", 5, 5, spool, Recall(lambda: None, lambda _v: None)).promote(
+                    ["a@b"], 4
+                )
+        finally:
+            os.umask(old)
+    group = pwd.getpwnam("nobody").pw_gid
+    file, there = Spy.seen["file"], Spy.seen["folder"]
+    assert (0, group, 0o640) == (file.st_uid, file.st_gid, stat.S_IMODE(file.st_mode))
+    assert (0, group, 0o750) == (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode))
+
+
+@pytest.mark.parametrize("trap", ["file", "writable"])
+def test_spool_that_is_not_ours(says: Says, tmp_path: Path, trap: str) -> None:
+    """A place for lists that is no directory, or that others may write, is refused (I9)."""
+    if trap == "file":
+        (tmp_path / "spool").write_text("")
+    else:
+        (tmp_path / "spool").mkdir()
+        (tmp_path / "spool").chmod(0o777)
+    with pytest.raises(CarbonioError, match="that only its owner"):
         says("done").promote(["a@example.com"], 4)
+
+
+@pytest.mark.parametrize("sequence", [1e999, 2**64, -(2**64), "9" * 5000, float("nan")])
+def test_absurd_numbers(says: Says, sequence: Any) -> None:
+    """A number that no database can hold is a number that was not told."""
+    (account,) = says(json.dumps(status({**FULL, "sequence": sequence}))).accounts("mbox1")
+    assert account.sequence is None
+
+
+def test_half_a_surrogate(says: Says) -> None:
+    """A name that no file can hold is spelled out."""
+    (account,) = says(json.dumps(status({**FULL, "accountName": "a\ud800@example.com"}))).accounts("mbox1")
+    assert "a\\ud800@example.com" == account.name
+
+
+def test_entry_without_a_name(says: Says) -> None:
+    """An entry that names no account is not passed over in silence (I5)."""
+    with pytest.raises(CarbonioError, match="1 entries that name no account"):
+        says(status(FULL, {"accountId": "id-2"})).accounts("mbox1")
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,43 @@ def test_full_log_disk_stops_nothing(lab: Lab) -> None:
     assert "8 of 8 accounts promoted" in checked.said
 
 
+def test_terminal_that_is_gone_stops_nothing(lab: Lab) -> None:
+    """An output that takes no more words is no reason to stop a failover (I3)."""
+    lab.kill()
+    for _ in range(2):
+        with Path("/dev/full").open("w") as full:
+            code = subprocess.run(lab.argv("check"), stdout=full, stderr=subprocess.DEVNULL, check=False).returncode
+    assert 0 == code
+    assert {"mbox2.example.com"} == {item["accountMailHost"] for item in lab.accounts()}
+
+
+def test_odd_words_can_pause(lab: Lab) -> None:
+    """Words that the terminal's encoding spoiled are no reason not to pause (I7)."""
+    lab.check()
+    words: list[str | bytes] = [*lab.argv("pause"), "--reason", b"wartung f\xfcr"]
+    assert 0 == subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode
+    assert "PAUSED" in lab.run("status").said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_reading_without_the_right(lab: Lab) -> None:
+    """Who may not read the journal is told so, in a sentence."""
+    lab.check()
+    lab.folder.chmod(0o755)
+    lab.config.chmod(0o644)
+    for command in ("status", "history"):
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", *lab.argv(command)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+        assert 1 == done.returncode, done.stderr
+        assert "only its owner, usually root, may" in done.stderr or "Permission denied" in done.stderr
+        assert "defect" not in done.stderr
+
+
 def test_secrets_appear_nowhere(make_lab: LabFactory) -> None:
     """The token is in no output, log, journal or process list (I9)."""
     lab = make_lab(overrides={"consul": {"token": "hunter2-secret", "port": 1}})
@@ -188,7 +225,13 @@ def test_token_from_a_file(make_lab: LabFactory, tmp_path: Path) -> None:
     checked = lab.check()
     assert (2, True) == (checked.code, "consul.token_file" in checked.said and "cannot be read" in checked.said)
     (tmp_path / "token").write_text("abc\n")
+    assert "can be read by everybody" in lab.check().said
+    (tmp_path / "token").chmod(0o600)
     assert 0 == lab.check().code
+    (tmp_path / "token").write_text("AccessorID: x\nSecretID: hunter2\n")
+    checked = lab.check()
+    assert (2, True) == (checked.code, "must hold the token alone" in checked.said)
+    assert "hunter2" not in checked.said
 
 
 def test_config_commands(lab: Lab) -> None:

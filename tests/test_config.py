@@ -172,7 +172,7 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     "bad probe": (SEED + "probes:\n  reach: udp\n", ["51: probes.reach: expected `icmp` or `tcp:PORT`, found 'udp'"]),
     "number for a token": (
         changed(("token:", "token: 123456")),
-        ["49: consul.token: expected text, found '123456'; put it in quotes"],
+        ["49: consul.token: expected text in quotes"],
     ),
     "too many needed": (
         SEED + "witnesses:\n  required: 2\n",
@@ -241,6 +241,24 @@ def test_world_readable_secret(write: Writer) -> None:
     path = write(SEED)
     path.chmod(0o644)
     assert load(path)
+
+
+@pytest.mark.parametrize("mode", [0o602, 0o620, 0o666])
+def test_file_that_others_can_write(write: Writer, mode: int) -> None:
+    """Whoever can write the configuration can run anything as root: such a file is refused with what mends it (I9)."""
+    path = write(SEED)
+    path.chmod(mode)
+    assert (
+        f"can be written by others, who could make habeat run anything: run `chmod go-w {path}`" == complaints(path)[0]
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_file_of_somebody_else(write: Writer) -> None:
+    """A configuration that belongs to another user is refused (I9)."""
+    path = write(SEED)
+    os.chown(path, 65534, 0)
+    assert "belongs to uid 65534" in complaints(path)[0]
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "device"])

@@ -122,6 +122,7 @@ def test_a_dead_mailstore_is_failed_over_exactly_once(mesh: Mesh, standby: Stand
 def test_a_standby_that_is_cut_off_never_acts(mesh: Mesh, make_standby: MakeStandby, how: str) -> None:
     """I1, I8: a standby that reaches nobody takes itself for the dead one, cycle after cycle, and says so."""
     standby = make_standby(witnesses={"timeout": "1s"})
+    assert [("S1",)] * 2 == [standby.check().rows for _ in range(2)]
     mesh.cut("mbox2", how)
     refuses(standby, 2, "this host may itself be cut off: Consul ")
     eventually(lambda: mesh.believes_failed("mbox2", "mbox1"), "its own gossip calls mbox1 failed")
@@ -130,6 +131,7 @@ def test_a_standby_that_is_cut_off_never_acts(mesh: Mesh, make_standby: MakeStan
 
 def test_stale_gossip_after_a_cut_is_no_death(mesh: Mesh, standby: Standby) -> None:
     """I1: back from a cut, its own agent still calls mbox1 failed and ping is silent; the quorum's word counts."""
+    assert [("S1",)] * 2 == [standby.check().rows for _ in range(2)]
     mesh.cut("mbox2", "silently")
     eventually(lambda: mesh.believes_failed("mbox2", "mbox1"), "its own gossip calls mbox1 failed")
     mesh.net.break_path("mbox1", "mbox2")

@@ -86,12 +86,24 @@ def test_daemon_of_a_finished_cycle_does_not_wedge(tmp_path: Path) -> None:
         subprocess.run(["kill", "-9", str(daemon)], check=False)
 
 
-def test_unsigned_lock_is_respected(tmp_path: Path) -> None:
-    """A holder that has not yet written who it is counts as alive."""
-    with (tmp_path / "cycle.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(BusyError, match="only just started"), CycleLock(tmp_path):
+def test_commands_cannot_forge_the_lock(tmp_path: Path) -> None:
+    """What a command inherits can neither be written, nor free the cycle's own lock, nor hold up the next cycle (I2, I9)."""
+    with CycleLock(tmp_path) as lock:
+        assert os.O_RDONLY == fcntl.fcntl(lock.descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        hostile = os.dup(lock.descriptor)
+        fcntl.flock(hostile, fcntl.LOCK_UN)
+        with pytest.raises(BusyError), CycleLock(tmp_path):
             pass
+    os.close(hostile)
+    keeper = subprocess.Popen(["flock", str(tmp_path / "commands.lock"), "sleep", "60"])
+    try:
+        while subprocess.run(["flock", "-n", str(tmp_path / "commands.lock"), "true"], check=False).returncode == 0:
+            time.sleep(0.02)
+        with CycleLock(tmp_path):
+            pass
+    finally:
+        keeper.kill()
+        keeper.wait()
 
 
 def test_lock_follows_no_link(tmp_path: Path) -> None:
@@ -101,4 +113,4 @@ def test_lock_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "cycle.lock").symlink_to(precious)
     with pytest.raises(JournalError, match="cannot be opened"), CycleLock(tmp_path):
         pass
-    assert precious.read_text() == "keep"
+    assert "keep" == precious.read_text()

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -86,15 +87,24 @@ def test_whole_call_is_bounded(serve: Serve, treat: Callable[[socket.socket], No
 ODD = {
     "nonsense": ("hello\r\n\r\n", "cannot be asked"),
     "hang up": ("", "cannot be asked"),
-    "not JSON": ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "something that is not JSON"),
-    "not Consul's": ('HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a":1}', "a form that is not Consul's"),
-    "a list of words": ('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n["a"]', "a form that is not Consul's"),
+    "not JSON": (
+        "HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nContent-Length: 3\r\n\r\nabc",
+        "something that is not JSON",
+    ),
+    "not Consul's": (
+        'HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nContent-Length: 7\r\n\r\n{"a":1}',
+        "a form that is not Consul's",
+    ),
+    "a list of words": (
+        'HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nContent-Length: 5\r\n\r\n["a"]',
+        "a form that is not Consul's",
+    ),
     "stale": (
         "HTTP/1.1 200 OK\r\nX-Consul-Knownleader: false\r\nContent-Length: 2\r\n\r\n[]",
-        "answered from old data",
+        "does not say that it has a leader",
     ),
     "stale too": (
-        "HTTP/1.1 200 OK\r\nX-Consul-Effective-Consistency: stale\r\nContent-Length: 2\r\n\r\n[]",
+        "HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nX-Consul-Effective-Consistency: stale\r\nContent-Length: 2\r\n\r\n[]",
         "old data",
     ),
     "forbidden": ("HTTP/1.1 403 No\r\nContent-Length: 13\r\n\r\nACL not found", "does not know the configured token"),
@@ -114,6 +124,14 @@ def test_odd_answers(serve: Serve, case: str) -> None:
     assert "hunter2" not in str(caught.value) + repr(endpoint)
 
 
+def test_token_that_http_cannot_carry() -> None:
+    """A token with a line break is never quoted (I9)."""
+    endpoint = Endpoint("127.0.0.1", 1, headers={"X-Consul-Token": "hunter2\nhunter3"})
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(HttpError) as caught:
+        replace(endpoint, port=int(server.getsockname()[1])).call("GET", "/")
+    assert "hunter" not in str(caught.value)
+
+
 def test_missing_ca_file() -> None:
     """A CA file that is not there is named."""
     with pytest.raises(HttpError, match="the CA file /nowhere/ca.pem cannot be read"):
@@ -123,5 +141,5 @@ def test_missing_ca_file() -> None:
 def test_check_of_another_node_does_not_count(serve: Serve) -> None:
     """A serfHealth of a node that was not asked for says nothing about the one that was (I1)."""
     body = '[{"Node":"agent-other","CheckID":"serfHealth","Status":"critical"}]'
-    port = serve(answer(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}"))
+    port = serve(answer(f"HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nContent-Length: {len(body)}\r\n\r\n{body}"))
     assert Consul(Endpoint("127.0.0.1", port)).serf_status("agent-mbox1-example-com") is None

@@ -86,8 +86,9 @@ def test_safety_over_every_combination() -> None:
         if starts:
             assert sight is Sight.DOWN
             assert facts.pause is None
-        if starts and decision.before not in (State.FAILING_OVER, State.ACTIVE):
+        if starts:
             assert decision.memory.downs >= facts.policy.confirmations
+        if starts and decision.before not in (State.FAILING_OVER, State.ACTIVE):
             ended = facts.memory.failover_at
             if decision.before is not State.FAILING_BACK:
                 assert ended is None or facts.now - ended >= facts.policy.cooldown or facts.acknowledged
@@ -98,9 +99,9 @@ def test_safety_over_every_combination() -> None:
             assert facts.automatic or decision.before is State.FAILING_BACK
         if sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
             assert decision.command in (Command.NONE, Command.CARE)
-            assert decision.memory.downs == 0
+            assert 0 == decision.memory.downs
         if decision.command is Command.NONE and sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
-            assert decision.exit == 3
+            assert 3 == decision.exit
 
 
 def test_failing_over_holds_a_result_for_everything() -> None:
@@ -172,6 +173,22 @@ def test_return_in_mid_failover() -> None:
     assert _outcome(cycles(U, start=under_way)) == (Command.NONE, State.STANDBY)
     assert _outcome(cycles(N, start=under_way, begun=True)) == (Command.CARE, State.FAILING_OVER)
     assert _outcome(cycles(N, start=under_way)) == (Command.NONE, State.FAILING_OVER)
+
+
+def test_doubt_starts_the_count_over() -> None:
+    """I1: a failover that was held, or is finished, goes on only when enough cycles in a row agree again."""
+    under_way = Memory("failing_over", downs=5, seen_at=999.0, failover=1)
+    assert ["F9", "F11", "F12"] == commands(cycles(N, D, D, start=under_way))
+    assert ["F12"] == commands(cycles(D, start=under_way))
+    finished = Memory("active", downs=5, seen_at=999.0, failover=1, failover_at=1.0)
+    assert ["A5", "A7", "A10"] == commands(cycles(R, D, D, start=finished, repeats=True))
+
+
+def test_pause_does_not_hide_a_return() -> None:
+    """I6: a peer that is back waits for a person even in a pause, so that its next death is a new failover."""
+    finished = Memory("active", downs=5, seen_at=999.0, failover=1, failover_at=900.0)
+    decisions = cycles(U, U, D, D, start=finished, paused=True, repeats=True)
+    assert ["A1", "A2", "W5", "W6"] == commands(decisions)
 
 
 def _outcome(decisions: list[Decision]) -> tuple[Command, State]:

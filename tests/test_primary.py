@@ -119,6 +119,34 @@ def test_module_that_says_it_stopped(lab: Lab) -> None:
     assert (1, True) == (checked.code, "the HA module was not stopped" in checked.said)
 
 
+def test_option_that_is_switched_off_meanwhile(lab: Lab) -> None:
+    """A module that habeat stopped is started again on the return, whatever the configuration says by then."""
+    primary_side(lab)
+    lab.kill()
+    lab.check()
+    lab.check()
+    assert world(lab)["running"] is False
+    primary_side(lab, disable=False)
+    lab.restore()
+    for _ in range(3):
+        lab.check()
+    assert world(lab)["running"] is True
+    assert not (lab.folder / "module").exists()
+
+
+def test_module_that_runs_already(lab: Lab) -> None:
+    """A module that somebody else started meanwhile is not started again, and no longer habeat's business."""
+    primary_side(lab)
+    lab.kill()
+    lab.check()
+    lab.check()
+    world(lab, running=True)
+    lab.restore()
+    for _ in range(3):
+        assert 0 == lab.check().code
+    assert ["doStopService"] == asked(lab)
+
+
 def test_never_a_promotion_whatever_happens(lab: Lab) -> None:
     """However long the standby is dead, the primary side promotes nothing."""
     primary_side(lab)

@@ -30,7 +30,7 @@ def test_words_stay_data(word: str, tmp_path: Path) -> None:
     """No word is ever interpreted on its way (I9)."""
     done = Runner().run([PYTHON, "-c", "import sys; sys.stdout.write(sys.argv[1])", word], 10)
     assert word == done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_time_out_ends_the_whole_group(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_switches_user_completely() -> None:
 
 def test_secrets_are_masked() -> None:
     """A secret never appears in an error or in what a command complained (I9)."""
-    done = Runner().run([PYTHON, "-c", "import sys; print('token hunter2', file=sys.stderr)"], 10, secrets=["hunter2"])
-    assert done.stderr == "token ***\n"
+    done = Runner(secrets=("hunter2",)).run([PYTHON, "-c", "import sys; print('token hunter2', file=sys.stderr)"], 10)
+    assert "token ***\n" == done.stderr
     with pytest.raises(CommandTimeoutError) as caught:
-        Runner().run(["sh", "-c", "sleep 60", "hunter2"], 0.1, secrets=["hunter2"])
+        Runner(secrets=("hunter2",)).run(["sh", "-c", "sleep 60", "hunter2"], 0.1)
     assert "hunter2" not in str(caught.value)
 
 

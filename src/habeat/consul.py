@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from habeat.errors import HttpError
+from habeat.errors import HttpError, HttpRefusedError
 from habeat.http import Endpoint, Reply
 
 LEFT = 3  # serf's member status for a graceful leave
@@ -59,13 +59,15 @@ class Consul:
 
     def nodes(self) -> Sequence[Node]:
         """Return all nodes that the token may see."""
-        return [_node(item) for item in self._read("/v1/catalog/nodes") or [] if isinstance(item, dict)]
+        found = self._read("/v1/catalog/nodes")
+        return [_node(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
     def left(self, names: Sequence[str]) -> str | None:
         """Return which of the nodes left gracefully, by the local agent's own view: good only for telling why."""
         reply = self._call("GET", "/v1/agent/members")
         members = reply.json() if reply.status == 200 else []
-        gone = [item.get("Name") for item in members or [] if isinstance(item, dict) and item.get("Status") == LEFT]
+        listed = members if isinstance(members, list) else []
+        gone = [item.get("Name") for item in listed if isinstance(item, dict) and item.get("Status") == LEFT]
         return next((name for name in names if name in gone), None)
 
     def require_leader(self) -> None:
@@ -77,7 +79,10 @@ class Consul:
     def create_session(self, ttl: int, name: str) -> str:
         """Create a session that lives `ttl` seconds past its last renewal and frees its locks when it ends."""
         body = json.dumps({"Name": name, "TTL": f"{ttl}s", "LockDelay": "15s", "Behavior": "release"}).encode()
-        return str(self._good(self._call("PUT", "/v1/session/create", body)).json()["ID"])
+        answer = self._good(self._call("PUT", "/v1/session/create", body)).json()
+        if not isinstance(answer, dict) or not isinstance(answer.get("ID"), str):
+            raise HttpError("gave a session without an id")
+        return str(answer["ID"])
 
     def renew_session(self, session: str) -> bool:
         """Renew a session, and tell whether it still lives."""
@@ -102,9 +107,12 @@ class Consul:
         reply = self._call("GET", f"/v1/kv/{quote(key)}?consistent")
         if reply.status == 404:
             return None
-        (item,) = _trusted(self._good(reply)).json()
-        value = base64.b64decode(item.get("Value") or "").decode(errors="replace")
-        return Lock(str(item.get("Session") or ""), value, int(item.get("LockIndex") or 0))
+        try:
+            (item,) = _trusted(self._good(reply)).json()
+            value = base64.b64decode(item.get("Value") or "").decode(errors="replace")
+            return Lock(str(item.get("Session") or ""), value, int(item.get("LockIndex") or 0))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise HttpError("described the lock in a form that is not Consul's") from error
 
     # -- plumbing
 
@@ -121,17 +129,15 @@ class Consul:
         if "No cluster leader" in text:
             raise HttpError("has no leader, so its quorum is lost or out of reach from here")
         if "ACL not found" in text:
-            raise HttpError("does not know the configured token (403 ACL not found)")
-        if reply.status == 403:
-            raise HttpError(
-                f"refuses the configured token (403 {text})" if text else "refuses the configured token (403)"
-            )
+            raise HttpRefusedError("does not know the configured token (403 ACL not found)")
+        if reply.status in (401, 403):
+            raise HttpRefusedError(f"refuses the configured token ({reply.status} {text})")
         raise HttpError(f"answered {reply.status} {text}")
 
 
 def _trusted(reply: Reply) -> Reply:
-    if reply.headers.get("x-consul-knownleader", "true") != "true":
-        raise HttpError("has no leader and answered from old data")
+    if reply.headers.get("x-consul-knownleader") != "true":
+        raise HttpError("does not say that it has a leader, so its answer may be old")
     if reply.headers.get("x-consul-effective-consistency", "consistent") == "stale":
         raise HttpError("answered from old data")
     return reply

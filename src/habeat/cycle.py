@@ -64,7 +64,7 @@ class Cycle:
         decision = decide(verdict, self.target.name, self._facts(memory))
         memory = self.journal.record(self.target, decision, self.clock(), snapshot, verdict.rule, verdict.sight.value)
         self.report.decision(self.target, decision, verdict.rule, snapshot)
-        self._warn(snapshot, verdict)
+        self._warn(snapshot, verdict, decision)
         self._mark(verdict, decision)
         if decision.command is Command.NONE:
             return Ended(snapshot, verdict, (decision,))
@@ -102,7 +102,9 @@ class Cycle:
         pause = self.journal.paused(self.clock())
         return f"habeat is paused by {pause.owner} ({pause.reason})" if pause else None
 
-    def _warn(self, snapshot: Snapshot, verdict: Verdict) -> None:
+    def _warn(self, snapshot: Snapshot, verdict: Verdict, decision: Decision) -> None:
+        if decision.after is State.STANDBY and self.held():
+            self.report.say(Level.ERROR, "habeat stopped the HA module and nothing will start it: start it by hand.")
         blind = blind_spot(snapshot, self.policy) if verdict.sight is Sight.UP else None
         if blind:
             self.report.say(Level.WARNING, f"If {self.target.name} died now, habeat could not be sure of it: {blind}.")

@@ -65,5 +65,9 @@ class HttpError(HabeatError):
     """An HTTP call got no usable answer: refused, timed out, TLS not trusted, or not the expected format."""
 
 
+class HttpRefusedError(HttpError):
+    """The server is well and refuses: who asks lacks the right."""
+
+
 class LockLostError(HabeatError):
     """Another instance holds, or may hold, the right to act: the work stops before its next step."""

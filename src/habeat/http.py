@@ -30,7 +30,7 @@ class Reply:
         """Return the body as JSON; raises HttpError where it is none."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HttpError(f"answered {self.status} with something that is not JSON") from error
 
     def text(self) -> str:
@@ -47,7 +47,6 @@ class Endpoint:
     scheme: str = "http"
     timeout: float = 5.0
     ca_file: str = ""
-    verify: bool = True
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
@@ -55,8 +54,8 @@ class Endpoint:
         connection = self._connection()
         alarm = _Alarm(connection, self.timeout)
         try:
+            alarm.start()  # a TLS handshake can trickle too
             connection.connect()
-            alarm.start()
             connection.request(method, path, body, dict(self.headers))
             response = connection.getresponse()
             body = _body(response)
@@ -65,7 +64,9 @@ class Endpoint:
             return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         except ssl.SSLCertVerificationError as error:
             raise HttpError(f"its TLS certificate is not trusted ({error.verify_message})") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except ValueError as error:  # its text would quote what could not be sent, such as a token
+            raise HttpError("cannot be asked: the request has characters that HTTP cannot carry") from error
+        except (OSError, http.client.HTTPException) as error:
             if alarm.rang or isinstance(error, TimeoutError):
                 raise HttpError(f"did not answer within {self.timeout:g} s") from error
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -81,9 +82,6 @@ class Endpoint:
             context = ssl.create_default_context(cafile=self.ca_file or None)
         except OSError as error:
             raise HttpError(f"the CA file {self.ca_file} cannot be read ({error.strerror or error})") from error
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout, context=context)
 
 
@@ -97,7 +95,7 @@ class _Alarm:
         self._timer: threading.Timer | None = None
 
     def start(self) -> None:
-        """Set the alarm, once there is a connection to break off."""
+        """Set the alarm."""
         self._timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._ring)
         self._timer.daemon = True
         self._timer.start()

@@ -42,7 +42,8 @@ CREATE TABLE failover (
 );
 CREATE TABLE step (
     failover INTEGER NOT NULL REFERENCES failover, round INTEGER NOT NULL, name TEXT NOT NULL,
-    attempts INTEGER NOT NULL, intent_at REAL NOT NULL, outcome_at REAL, outcome TEXT, detail TEXT,
+    attempts INTEGER NOT NULL, first_at REAL NOT NULL, intent_at REAL NOT NULL,
+    outcome_at REAL, outcome TEXT, detail TEXT,
     PRIMARY KEY (failover, round, name)
 ) WITHOUT ROWID;
 CREATE TABLE account (
@@ -66,10 +67,10 @@ def _translated(method: Callable[Concatenate[Journal, P], R]) -> Callable[Concat
     def inner(self: Journal, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(self, *args, **kwargs)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
             raise JournalError(
-                f"the journal {self.path} cannot be used ({error}); nothing is done. "
-                "Mend the disk, or move the file away to begin a new one."
+                f"the journal {self.path} cannot be used ({error}); nothing is done. Mend the disk first: "
+                "the operations guide tells when it is safe to begin a new one"
             ) from error
 
     return inner
@@ -81,6 +82,7 @@ class StepRecord:
 
     name: str
     attempts: int
+    first_at: float
     intent_at: float
     outcome_at: float | None
     outcome: str | None
@@ -148,9 +150,9 @@ class Journal:
         Raises JournalError where the directory is not safe, or the file cannot be read, written or understood.
         """
         path = state_dir / "habeat.db"
-        if not create and not path.exists():
+        if not create and not kept(state_dir):
             raise JournalError(f"there is no journal at {path}: no cycle has run on this machine yet")
-        _secure(state_dir)
+        secure(state_dir)
         journal: Journal | None = None
         try:
             connection = sqlite3.connect(path, timeout=10, isolation_level=None)
@@ -238,6 +240,12 @@ class Journal:
                     "UPDATE failover SET ended_at=?, result=? WHERE id=? AND ended_at IS NULL",
                     (now, decision.sentence, memory.failover),
                 )
+            if decision.before is State.FAILING_OVER and decision.after is State.STANDBY:
+                # An abandoned failover leaves no trace in the memory: the one before it is the last one again.
+                earlier = self._db.execute(
+                    "SELECT max(id) AS id FROM failover WHERE target=? AND id<?", (target.key, memory.failover or 0)
+                ).fetchone()
+                memory = replace(memory, failover=earlier["id"])
             self._db.execute(
                 "INSERT OR REPLACE INTO target (key, state, downs, ups, seen_at, failover, failover_at)"
                 " VALUES (?,?,?,?,?,?,?)",
@@ -312,7 +320,8 @@ class Journal:
         """Write that a step is about to run, and return which attempt at it this is, from 1."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO step (failover, round, name, attempts, intent_at) VALUES (?,?,?,1,?) ON CONFLICT DO UPDATE"
+                "INSERT INTO step (failover, round, name, attempts, first_at, intent_at) VALUES (?1,?2,?3,1,?4,?4)"
+                " ON CONFLICT DO UPDATE"
                 " SET attempts=attempts+1, intent_at=excluded.intent_at, outcome=NULL, outcome_at=NULL, detail=NULL",
                 (failover, round_, step, now),
             )
@@ -338,8 +347,9 @@ class Journal:
         if row is None:
             raise JournalError(f"there is no failover number {number} in {self.path}")
         steps = self._db.execute(
-            "SELECT name, attempts, intent_at, outcome_at, outcome, detail FROM step WHERE failover=? AND round=?"
-            " ORDER BY intent_at",
+            "SELECT name, attempts, first_at, intent_at, outcome_at, outcome, detail FROM step"
+            " WHERE failover=? AND round=?"
+            " ORDER BY first_at",
             (number, row["round"]),
         ).fetchall()
         return FailoverRecord(**row, steps=tuple(StepRecord(**step) for step in steps), tally=self.tally(number))
@@ -354,7 +364,7 @@ class Journal:
     def step(self, failover: int, round_: int, step: str) -> StepRecord | None:
         """Return what is known of one step."""
         row = self._db.execute(
-            "SELECT name, attempts, intent_at, outcome_at, outcome, detail FROM step"
+            "SELECT name, attempts, first_at, intent_at, outcome_at, outcome, detail FROM step"
             " WHERE failover=? AND round=? AND name=?",
             (failover, round_, step),
         ).fetchone()
@@ -444,7 +454,8 @@ class Journal:
         """Return the counts of a failover's ledger."""
         row = self._db.execute(
             "SELECT count(*) AS total, count(promoted_at) AS promoted, count(flushed_at) AS flushed,"
-            " count(restarted_at) AS restarted, count(CASE WHEN state='refused' THEN 1 END) AS refused"
+            " count(restarted_at) AS restarted, max(promoted_at) AS last_at,"
+            " count(CASE WHEN state='refused' THEN 1 END) AS refused"
             " FROM account WHERE failover=?",
             (failover,),
         ).fetchone()
@@ -513,7 +524,18 @@ class Journal:
         return str(row["value"]) if row else None
 
 
-def _secure(state_dir: Path) -> None:
+def kept(state_dir: Path) -> bool:
+    """Tell whether there is a journal; raises JournalError where this user may not even look."""
+    try:
+        return (state_dir / "habeat.db").exists()
+    except OSError as error:
+        raise JournalError(
+            f"{state_dir} cannot be read ({error.strerror}): only its owner, usually root, may"
+        ) from error
+
+
+def secure(state_dir: Path) -> None:
+    """Make the state directory where it is missing; raises JournalError where others could have written in it."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = state_dir.stat()

@@ -77,7 +77,7 @@ class Guard(Enum):
     BEGUN = "something was already taken over"
     NOT_DUE = "not yet time to look for late accounts"
     NOT_BACK = "not back for enough cycles"
-    AUTOMATIC = "the role can fail back by itself"
+    MANUAL = "only a person may fail back"
     ACKNOWLEDGED = "acknowledged by a person"
 
 
@@ -122,7 +122,8 @@ class Decision:
     memory: Memory
 
 
-# fmt: off  (a table is read by its columns)
+# A table is read by its columns.
+# fmt: off
 _G, _S, _C, _L = Guard, State, Command, Level
 
 _NOTHING = "Nothing is done."
@@ -142,9 +143,15 @@ _STILL_CARE = "{target} was failed over; its accounts stay here. Now: {why}. " +
 
 TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     State.STANDBY: {
-        Sight.UP: (Row("S1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.INFO, 0, "{target} is up: {why}."),),
-        Sight.UNREACHABLE: (Row("S2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),),
-        Sight.UNKNOWN: (Row("S3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),),
+        Sight.UP: (
+            Row("S1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.INFO, 0, "{target} is up: {why}."),
+        ),
+        Sight.UNREACHABLE: (
+            Row("S2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
+        ),
+        Sight.UNKNOWN: (
+            Row("S3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),
+        ),
         Sight.DOWN: (
             Row("S4", _G.UNCONFIRMED, _S.SUSPECT, _C.NONE, _L.WARNING, 0, _CONFIRMING),
             Row("S5", _G.PAUSED, _S.SUSPECT, _C.NONE, _L.ERROR, 3, _PAUSED),
@@ -154,17 +161,12 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     },
     State.SUSPECT: {
         Sight.UP: (
-            Row(
-                "U1",
-                _G.ALWAYS,
-                _S.STANDBY,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} is up again: {why}. It was a blip; nothing was done.",
-            ),
+            Row("U1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
+                "{target} is up again: {why}. It was a blip; nothing was done."),
         ),
-        Sight.UNREACHABLE: (Row("U2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),),
+        Sight.UNREACHABLE: (
+            Row("U2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
+        ),
         Sight.UNKNOWN: (
             Row("U3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _CANNOT_TELL + " Confirmation starts over."),
         ),
@@ -177,33 +179,12 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     },
     State.FAILING_OVER: {
         Sight.UP: (
-            Row(
-                "F1",
-                _G.PAUSED,
-                _S.FAILING_OVER,
-                _C.NONE,
-                _L.ERROR,
-                3,
-                "{target} is back ({why}) in mid-failover, but habeat is paused by {pause}. " + _NOTHING,
-            ),
-            Row(
-                "F2",
-                _G.BEGUN,
-                _S.FAILING_OVER,
-                _C.CLOSE,
-                _L.ERROR,
-                0,
-                "{target} is back in mid-failover: {why}. No further account is taken; the rest is finished.",
-            ),
-            Row(
-                "F3",
-                _G.ALWAYS,
-                _S.STANDBY,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} is back before anything was taken over: {why}. The failover is abandoned.",
-            ),
+            Row("F1", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
+                "{target} is back ({why}) in mid-failover, but habeat is paused by {pause}. " + _NOTHING),
+            Row("F2", _G.BEGUN, _S.FAILING_OVER, _C.CLOSE, _L.ERROR, 0,
+                "{target} is back in mid-failover: {why}. No further account is taken; the rest is finished."),
+            Row("F3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
+                "{target} is back before anything was taken over: {why}. The failover is abandoned."),
         ),
         Sight.UNREACHABLE: (
             Row("F4", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
@@ -216,149 +197,73 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("F9", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
         ),
         Sight.DOWN: (
-            Row(
-                "F10",
-                _G.PAUSED,
-                _S.FAILING_OVER,
-                _C.NONE,
-                _L.ERROR,
-                3,
-                "The failover of {target} is stopped: habeat is paused by {pause}. " + _NOTHING,
-            ),
-            Row(
-                "F11",
-                _G.ALWAYS,
-                _S.FAILING_OVER,
-                _C.ACTIVATE,
-                _L.WARNING,
-                0,
-                "{target} is still dead: {why}. The failover goes on.",
-            ),
+            Row("F10", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
+                "The failover of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
+            Row("F11", _G.UNCONFIRMED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
+                "{target} looks dead again ({downs} of {confirmations} cycles): {why}. The failover is held."),
+            Row("F12", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.WARNING, 0,
+                "{target} is still dead: {why}. The failover goes on."),
         ),
     },
     State.ACTIVE: {
         Sight.UP: (
-            Row(
-                "A1",
-                _G.NOT_BACK,
-                _S.ACTIVE,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} answers again ({ups} of {confirmations} cycles): {why}.",
-            ),
-            Row(
-                "A2",
-                _G.PAUSED,
-                _S.ACTIVE,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} is back: {why}. habeat is paused by {pause}; nothing is undone.",
-            ),
-            Row(
-                "A3",
-                _G.AUTOMATIC,
-                _S.FAILING_BACK,
-                _C.DEACTIVATE,
-                _L.WARNING,
-                0,
-                "{target} is back: {why}. Failing back now.",
-            ),
-            Row(
-                "A4",
-                _G.ALWAYS,
-                _S.AWAITING_FAILBACK,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} is back: {why}. The accounts stay here until a person moves them back.",
-            ),
+            Row("A1", _G.NOT_BACK, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
+                "{target} answers again ({ups} of {confirmations} cycles): {why}."),
+            Row("A2", _G.MANUAL, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0,
+                "{target} is back: {why}. The accounts stay here until a person moves them back."),
+            Row("A3", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
+                "{target} is back: {why}. habeat is paused by {pause}; nothing is undone."),
+            Row("A4", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
+                "{target} is back: {why}. Failing back now."),
         ),
-        Sight.UNREACHABLE: (Row("A5", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),),
-        Sight.UNKNOWN: (Row("A6", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),),
+        Sight.UNREACHABLE: (
+            Row("A5", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
+        ),
+        Sight.UNKNOWN: (
+            Row("A6", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
+        ),
         Sight.DOWN: (
-            Row(
-                "A7",
-                _G.PAUSED,
-                _S.ACTIVE,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} is still dead. habeat is paused by {pause}: late accounts are not looked for.",
-            ),
-            Row("A8", _G.NOT_DUE, _S.ACTIVE, _C.NONE, _L.INFO, 0, "{target} is still dead, and failed over: {why}."),
-            Row(
-                "A9",
-                _G.ALWAYS,
-                _S.FAILING_OVER,
-                _C.ACTIVATE,
-                _L.INFO,
-                0,
-                "{target} is still dead: {why}. Looking for accounts that are still on it.",
-            ),
+            Row("A7", _G.UNCONFIRMED, _S.ACTIVE, _C.NONE, _L.WARNING, 0, _CONFIRMING),
+            Row("A8", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
+                "{target} is still dead. habeat is paused by {pause}: late accounts are not looked for."),
+            Row("A9", _G.NOT_DUE, _S.ACTIVE, _C.NONE, _L.INFO, 0, "{target} is still dead, and failed over: {why}."),
+            Row("A10", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.INFO, 0,
+                "{target} is still dead: {why}. Looking for accounts that are still on it."),
         ),
     },
     State.FAILING_BACK: {
         Sight.UP: (
-            Row(
-                "B1",
-                _G.PAUSED,
-                _S.FAILING_BACK,
-                _C.NONE,
-                _L.ERROR,
-                3,
-                "The failback of {target} is stopped: habeat is paused by {pause}. " + _NOTHING,
-            ),
-            Row(
-                "B2",
-                _G.ALWAYS,
-                _S.FAILING_BACK,
-                _C.DEACTIVATE,
-                _L.WARNING,
-                0,
-                "{target} is up: {why}. The failback goes on.",
-            ),
+            Row("B1", _G.PAUSED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3,
+                "The failback of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
+            Row("B2", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
+                "{target} is up: {why}. The failback goes on."),
         ),
-        Sight.UNREACHABLE: (Row("B3", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),),
-        Sight.UNKNOWN: (Row("B4", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),),
+        Sight.UNREACHABLE: (
+            Row("B3", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
+        ),
+        Sight.UNKNOWN: (
+            Row("B4", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
+        ),
         Sight.DOWN: (
             Row("B5", _G.UNCONFIRMED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
             Row("B6", _G.PAUSED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _PAUSED),
-            Row(
-                "B7",
-                _G.ALWAYS,
-                _S.FAILING_OVER,
-                _C.ACTIVATE,
-                _L.ERROR,
-                0,
-                "{target} died again during its failback: {why}. Failing over again.",
-            ),
+            Row("B7", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0,
+                "{target} died again during its failback: {why}. Failing over again."),
         ),
     },
     State.AWAITING_FAILBACK: {
         Sight.UP: (
-            Row(
-                "W1",
-                _G.ACKNOWLEDGED,
-                _S.STANDBY,
-                _C.NONE,
-                _L.WARNING,
-                0,
-                "{target} is up: {why}. The last failover was acknowledged; it is watched as before.",
-            ),
-            Row(
-                "W2",
-                _G.ALWAYS,
-                _S.AWAITING_FAILBACK,
-                _C.NONE,
-                _L.INFO,
-                0,
-                "{target} is up: {why}. Its accounts stay here; `habeat ack` ends this reminder.",
-            ),
+            Row("W1", _G.ACKNOWLEDGED, _S.STANDBY, _C.NONE, _L.WARNING, 0,
+                "{target} is up: {why}. The last failover was acknowledged; it is watched as before."),
+            Row("W2", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.INFO, 0,
+                "{target} is up: {why}. Its accounts stay here; `habeat ack` ends this reminder."),
         ),
-        Sight.UNREACHABLE: (Row("W3", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _UNREACHABLE),),
-        Sight.UNKNOWN: (Row("W4", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),),
+        Sight.UNREACHABLE: (
+            Row("W3", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
+        ),
+        Sight.UNKNOWN: (
+            Row("W4", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),
+        ),
         Sight.DOWN: (
             Row("W5", _G.UNCONFIRMED, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0, _CONFIRMING),
             Row("W6", _G.PAUSED, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _PAUSED),
@@ -370,64 +275,30 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
 
 RESULTS: dict[State, dict[Result, Row]] = {
     State.FAILING_OVER: {
-        Result.DONE: Row("R1", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 0, "Failover of {target} finished: {why}."),
-        Result.PARTIAL: Row(
-            "R2",
-            _G.ALWAYS,
-            _S.ACTIVE,
-            _C.NONE,
-            _L.ERROR,
-            1,
-            "Failover of {target} finished, but not for everything: {why}.",
-        ),
-        Result.WAITING: Row(
-            "R3",
-            _G.ALWAYS,
-            _S.FAILING_OVER,
-            _C.NONE,
-            _L.ERROR,
-            3,
-            "The failover of {target} waits: {why}. It is tried again in the next cycle.",
-        ),
-        Result.FAILED: Row(
-            "R4",
-            _G.ALWAYS,
-            _S.FAILING_OVER,
-            _C.NONE,
-            _L.ERROR,
-            1,
-            "A step of the failover of {target} failed: {why}. It is tried again in the next cycle.",
-        ),
+        Result.DONE:
+            Row("R1", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 0, "Failover of {target} finished: {why}."),
+        Result.PARTIAL:
+            Row("R2", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.ERROR, 1,
+                "Failover of {target} finished, but not for everything: {why}."),
+        Result.WAITING:
+            Row("R3", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
+                "The failover of {target} waits: {why}. It is tried again in the next cycle."),
+        Result.FAILED:
+            Row("R4", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 1,
+                "A step of the failover of {target} failed: {why}. It is tried again in the next cycle."),
     },
     State.FAILING_BACK: {
-        Result.DONE: Row("R5", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0, "Failback of {target} finished: {why}."),
-        Result.PARTIAL: Row(
-            "R6",
-            _G.ALWAYS,
-            _S.STANDBY,
-            _C.NONE,
-            _L.ERROR,
-            1,
-            "Failback of {target} finished, but not for everything: {why}.",
-        ),
-        Result.WAITING: Row(
-            "R7",
-            _G.ALWAYS,
-            _S.FAILING_BACK,
-            _C.NONE,
-            _L.ERROR,
-            3,
-            "The failback of {target} waits: {why}. It is tried again in the next cycle.",
-        ),
-        Result.FAILED: Row(
-            "R8",
-            _G.ALWAYS,
-            _S.FAILING_BACK,
-            _C.NONE,
-            _L.ERROR,
-            1,
-            "A step of the failback of {target} failed: {why}. It is tried again in the next cycle.",
-        ),
+        Result.DONE:
+            Row("R5", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0, "Failback of {target} finished: {why}."),
+        Result.PARTIAL:
+            Row("R6", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 1,
+                "Failback of {target} finished, but not for everything: {why}."),
+        Result.WAITING:
+            Row("R7", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3,
+                "The failback of {target} waits: {why}. It is tried again in the next cycle."),
+        Result.FAILED:
+            Row("R8", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 1,
+                "A step of the failback of {target} failed: {why}. It is tried again in the next cycle."),
     },
 }
 # fmt: on
@@ -486,7 +357,7 @@ def _holds(guard: Guard, facts: Circumstances) -> bool:
         Guard.BEGUN: facts.begun,
         Guard.NOT_DUE: not facts.repeats or (ended is not None and 0 <= facts.now - ended < policy.repeat),
         Guard.NOT_BACK: memory.ups < policy.confirmations,
-        Guard.AUTOMATIC: facts.automatic,
+        Guard.MANUAL: not facts.automatic,
         Guard.ACKNOWLEDGED: facts.acknowledged,
     }
     return holds[guard]

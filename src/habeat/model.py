@@ -155,13 +155,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Tally:
-    """How the accounts of a failover stand, by count."""
+    """How the accounts of a failover stand, by count; `last_at` is when the last of them was promoted."""
 
     total: int = 0
     promoted: int = 0
     flushed: int = 0
     restarted: int = 0
     refused: int = 0
+    last_at: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from habeat.act.carbonio import Carbonio, Recall, Zmprov
 from habeat.act.coordination import SharedLock
 from habeat.act.directory import Directory, carbonio_credentials
 from habeat.act.run import Runner
-from habeat.config.model import Config, ConsulSection
+from habeat.config.loader import read_token
+from habeat.config.model import Config
 from habeat.consul import Consul
 from habeat.cycle import Cycle, Report
 from habeat.errors import ConfigError, Problem
@@ -53,7 +54,8 @@ def policy_of(config: Config) -> Policy:
 def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Report) -> Cycle:
     """Return the cycle that this node runs; raises ConfigError where a secret's file cannot be read."""
     target = target_of(config)
-    consul = Consul(_consul_endpoint(config))
+    token = _token(config)
+    consul = Consul(_consul_endpoint(config, token))
     secondary = config.local.whoami == "secondary"
     return Cycle(
         target=target,
@@ -65,7 +67,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             gateways=config.policy.gateways,
             patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
         ).observe,
-        plan=_plan(config, journal, consul, Runner(config.carbonio.user, lock_descriptor)),
+        plan=_plan(config, journal, consul, Runner(config.carbonio.user, lock_descriptor, (token,))),
         journal=journal,
         clock=time.time,
         report=report,
@@ -92,9 +94,8 @@ def _witnesses(config: Config, consul: Consul) -> list[Witness]:
     ]
 
 
-def _consul_endpoint(config: Config) -> Endpoint:
+def _consul_endpoint(config: Config, token: str) -> Endpoint:
     section = config.consul
-    token = _secret(config, section)
     return Endpoint(
         host=section.hostname,
         port=section.port,
@@ -105,21 +106,18 @@ def _consul_endpoint(config: Config) -> Endpoint:
     )
 
 
-def _secret(config: Config, section: ConsulSection) -> str:
-    """Return the token: from the file, from the file that it names, or from systemd's credentials."""
+def _token(config: Config) -> str:
+    """Return Consul's token: from the file, from the file that it names, or from systemd's credentials."""
+    section = config.consul
+    handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / "habeat.consul.token"
     if section.token:
         return section.token
-    handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / "habeat.consul.token"
-    path = Path(section.token_file) if section.token_file else handed
-    if not section.token_file and not ("CREDENTIALS_DIRECTORY" in os.environ and handed.exists()):
+    if not section.token_file and not handed.exists():
         return ""
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(
-            [Problem(str(config.path), 0, "consul.token_file", f"{path} cannot be read: {reason}")]
-        ) from None
+        return read_token(Path(section.token_file) if section.token_file else handed)
+    except ValueError as error:
+        raise ConfigError([Problem(str(config.path), 0, "consul.token_file", str(error))]) from None
 
 
 def _plan(config: Config, journal: Journal, consul: Consul, runner: Runner) -> Plan:

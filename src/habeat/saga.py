@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from habeat.errors import HabeatError, JournalError, LockLostError
 from habeat.journal import Journal
 from habeat.machine import Command, Result, span
-from habeat.model import Failed, Outcome, Waiting
+from habeat.model import Done, Failed, Outcome, Waiting
 
 FREE_ATTEMPTS = 3
 LONGEST_BACKOFF = 60.0
@@ -91,22 +91,26 @@ class Saga:
         steps = (self.plan.deactivate or ()) if command is Command.DEACTIVATE else self.plan.activate
         record = self.journal.failover(failover)
         done = {step.name for step in record.steps if step.outcome == "done"}
+        held = ""
         for step in steps:
             if step.name in done and not step.every_run:
                 continue
             if step.needs_down and command in (Command.CARE, Command.CLOSE):
                 if command is Command.CARE and not step.every_run:
-                    return Progress(Result.WAITING, f"step {step.name} needs a target that is surely dead")
+                    held = held or f"step {step.name} needs a target that is surely dead"
                 continue
-            outcome = self._step(step, record.round, failover, command)
+            outcome = self._step(step, record.round, failover, command, held)
             if isinstance(outcome, Waiting):
                 return Progress(Result.WAITING, f"{step.name}: {outcome.why}")
             if isinstance(outcome, Failed):
                 return Progress(Result.FAILED, f"{step.name}: {outcome.why}")
-        undone = self.plan.undone(failover)
+        if held:
+            return Progress(Result.WAITING, held)
+        undone = self.plan.undone(failover) if command is not Command.DEACTIVATE else 0
         return Progress(Result.PARTIAL if undone else Result.DONE, self.plan.summary(failover))
 
-    def _step(self, step: Step, round_: int, failover: int, command: Command) -> Outcome:
+    def _step(self, step: Step, round_: int, failover: int, command: Command, held: str) -> Outcome:
+        """Run one step; while an earlier one is held, a step that is done is not done for good."""
         if (why := self.hold() or self.plan.lost()) is not None:
             return Waiting(why)
         if (wait := self._backoff(step, round_, failover)) > 0:
@@ -121,7 +125,10 @@ class Saga:
             outcome = Waiting(str(error))
         except HabeatError as error:
             outcome = Failed(str(error))
-        self.journal.conclude(failover, round_, step.name, outcome, self.clock())
+        except Exception as error:  # noqa: BLE001  told and tried again: it must not end in silence
+            outcome = Failed(f"a defect of habeat: {type(error).__name__}: {error}")
+        final = Waiting(f"{outcome.detail}; {held}") if held and isinstance(outcome, Done) else outcome
+        self.journal.conclude(failover, round_, step.name, final, self.clock())
         self.told(step.name, outcome)
         return outcome
 

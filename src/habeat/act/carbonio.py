@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +28,7 @@ from habeat.model import Account, Replica
 
 NAMESPACES = ("MailReplica", "ha")
 SYNC_CODES = {1: "failed", 2: "was stopped", 3: "was removed", 4: "was interrupted"}
+LARGEST_NUMBER = 2**63
 UNREACHABLE = "Unable to communicate with server"
 COMPLAINTS = (UNREACHABLE, "ERROR:")
 MAILBOX_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -97,6 +100,10 @@ class Carbonio:
         if not isinstance(values, list):
             raise CarbonioError("getAccountStatus answered without its list of accounts")
         accounts = [value for value in values if isinstance(value, Account)]
+        if len(accounts) < len(values):
+            raise CarbonioError(
+                f"getAccountStatus answered with {len(values) - len(accounts)} entries that name no account"
+            )
         foreign = [account for account in accounts if account.mail_host.lower() not in ("", mail_host.lower())]
         if foreign:
             raise CarbonioError(
@@ -184,18 +191,40 @@ class Carbonio:
         """
         if not names:
             raise CarbonioError("an empty list of accounts is refused: Carbonio would take it for all accounts")
+        folder = self._folder()
         try:
-            self.spool.mkdir(mode=0o755, parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=self.spool, prefix="accounts-"))
             path = folder / "list"
-            path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-            self.runner.give(folder, path)
+            with path.open("x", encoding="utf-8") as file:
+                file.write("".join(f"{name}\n" for name in names))
+                self.runner.show(file.fileno(), 0o640)
+            yield str(path)
+        except OSError as error:
+            raise CarbonioError(f"no list of accounts can be written in {self.spool}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self) -> Path:
+        """Return a fresh folder in the spool; those of a killed habeat are removed, since only one is ever at work."""
+        try:
+            if not self.spool.exists():
+                self.spool.mkdir(parents=True)
+                self.spool.chmod(0o755)  # whatever our umask: Carbonio's user must be able to enter
+            there = self.spool.lstat()
+            if there.st_uid != os.geteuid() or there.st_mode & 0o022 or not stat.S_ISDIR(there.st_mode):
+                raise CarbonioError(
+                    f"{self.spool} must be a directory that only its owner, uid {os.geteuid()}, can write"
+                )
+            for stale in self.spool.glob("accounts-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(dir=self.spool, prefix="accounts-"))
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
             raise CarbonioError(f"no list of accounts can be written in {self.spool}: {error.strerror}") from error
         try:
-            yield str(path)
+            self.runner.show(descriptor, 0o750)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+        return folder
 
 
 @dataclass(frozen=True)
@@ -269,16 +298,16 @@ def _slim(item: dict[str, Any]) -> Any:
     """Turn an account, or a replica in it, into a fact as soon as it is parsed: a mailstore has 100,000 of them."""
     if isinstance(item.get("accountName"), str) and item["accountName"]:
         return Account(
-            name=item["accountName"],
-            id=str(item.get("accountId") or ""),
-            mail_host=sys.intern(str(item.get("accountMailHost") or "")),
+            name=_sound(item["accountName"]),
+            id=_sound(str(item.get("accountId") or "")),
+            mail_host=sys.intern(_sound(str(item.get("accountMailHost") or ""))),
             sequence=_number(item.get("sequence")),
             replicas=tuple(replica for replica in item.get("replicas") or () if isinstance(replica, Replica)),
         )
     if "destination" in item:
         available = item.get("available")
         return Replica(
-            destination=sys.intern(str(item["destination"] or "")),
+            destination=sys.intern(_sound(str(item["destination"] or ""))),
             available=available if isinstance(available, bool) else None,
             sequence=_number(item.get("sequence")),
             priority=_number(item.get("priority")),
@@ -286,17 +315,22 @@ def _slim(item: dict[str, Any]) -> Any:
     return item
 
 
+def _sound(text: str) -> str:
+    """Return text that can be written anywhere: half a surrogate pair, which JSON can hold, is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _number(value: Any) -> int | None:
     try:
-        return None if isinstance(value, bool) else int(value)
-    except (TypeError, ValueError):
+        number = None if isinstance(value, bool) else int(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if number is not None and abs(number) < LARGEST_NUMBER else None
 
 
 def _operation(item: dict[str, Any]) -> Operation:
-    started = _number(item.get("startTime"))
-    if started is not None and started > 10**11:
-        return Operation(str(item.get("id")), str(item.get("name")), str(item.get("module")), started / 1000)
+    told = _number(item.get("startTime")) or _number(item.get("queuedTime"))
+    started = None if told is None else told / 1000 if told > 10**11 else float(told)
     return Operation(str(item.get("id")), str(item.get("name")), str(item.get("module")), started)
 
 

@@ -2,19 +2,20 @@
 
 Recipe and timings: Consul's session documentation. A session with a TTL holds a key; it is renewed at a third of
 the TTL, and the first renewal that fails means that the lock may be gone: the work stops before its next step.
-Carbonio's agents often hold tokens that may not write sessions; then, unless the lock is required, the local lock
-alone must do, and the failover says so.
+Carbonio's agents often hold tokens that may not write sessions; where Consul clearly refuses, and the lock is not
+required, the local lock alone must do, and the failover says so. Any other trouble with Consul is waited out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 
 from habeat.consul import Consul
-from habeat.errors import HttpError, LockLostError
+from habeat.errors import HttpError, HttpRefusedError, LockLostError
 
 TTL = 30
 
@@ -44,6 +45,7 @@ class SharedLock:
         self._remember = remember
         self._session = ""
         self._lost = ""
+        self._renewed = 0.0
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.note = "this machine's own lock only"
@@ -66,33 +68,38 @@ class SharedLock:
     def acquire(self) -> None:
         """Take the lock; raises LockLostError where another has it, or where it is required and not to be had."""
         if self._consul is None or self._session:
-            return self.check()
+            self.check()
+            return
         try:
             self._session = self._own_session(self._consul)
             self._remember(self._session)
+            self._renewed = _now()
             got = self._consul.acquire(self._key, self._session, self._owner)
             held = self._consul.lock(self._key)
-        except HttpError as error:
+        except HttpRefusedError as error:
             if self._required:
                 raise LockLostError(f"the lock in Consul cannot be had: Consul {error}") from error
             self.note = f"this machine's own lock only, since Consul {error}"
-            return None
+            return
+        except HttpError as error:
+            raise LockLostError(f"the lock {self._key} in Consul cannot be had: Consul {error}") from error
         if not got or held is None or held.session != self._session:
             who = held.value if held and held.session else "nobody yet: Consul holds it back for some seconds"
             raise LockLostError(f"the lock {self._key} in Consul is held by {who}")
         self.note = f"the lock {self._key} in Consul (epoch {held.epoch})"
         self._renewer = threading.Thread(target=self._renew, args=(self._consul,), daemon=True)
         self._renewer.start()
-        return None
 
     def lost(self) -> str | None:
         """Return why the lock may be gone since it was taken, or None."""
+        if self._renewer is not None and _now() - self._renewed > TTL:
+            return f"the lock {self._key} may be lost: it was not renewed for {_now() - self._renewed:.0f} s"
         return self._lost or None
 
     def check(self) -> None:
         """Raise LockLostError if the lock may be gone since it was taken."""
-        if self._lost:
-            raise LockLostError(self._lost)
+        if (why := self.lost()) is not None:
+            raise LockLostError(why)
 
     def _own_session(self, consul: Consul) -> str:
         old = self._recall()
@@ -104,11 +111,18 @@ class SharedLock:
 
     def _renew(self, consul: Consul) -> None:
         while not self._stop.wait(TTL / 3):
+            asked = _now()
             try:
                 alive = consul.renew_session(self._session)
-            except HttpError as error:
+            except Exception as error:  # noqa: BLE001  whatever broke the renewal, the lock may be gone
                 self._lost = f"the lock {self._key} may be lost: Consul {error}"
                 return
             if not alive:
                 self._lost = f"the lock {self._key} was lost: its session in Consul is gone"
                 return
+            self._renewed = asked
+
+
+def _now() -> float:
+    """Return seconds on a clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

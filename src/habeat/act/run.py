@@ -1,7 +1,7 @@
 """Run commands: the only place in habeat that starts a process.
 
 A command is an argument list and never meets a shell. It runs in a process group of its own with a time-out, after
-which the whole group is ended. It inherits the file descriptor of the cycle's lock (see `act.cycle_lock`), so that
+which the whole group is ended. It inherits one file descriptor, that of `commands.lock` (see `act.cycle_lock`), so that
 a command that outlives a killed habeat is noticed, and ended, by the next one.
 """
 
@@ -15,8 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import IO
 
 from habeat.errors import CommandError, CommandMissingError, CommandTimeoutError
@@ -39,41 +38,49 @@ class Completed:
 class Runner:
     """Runs commands as one user.
 
-    `user` is a user name, or empty for the user that habeat runs as. `keep` is the descriptor of the cycle's lock.
+    `user` is a user name, or empty for the user that habeat runs as. `keep` is the descriptor that commands inherit
+    (see `act.cycle_lock`). `secrets` never appear in an error or in what a command complained.
     """
 
     user: str = ""
     keep: int | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def run(self, argv: Sequence[str], timeout: float, *, stdin: str = "", secrets: Sequence[str] = ()) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, *, stdin: str = "") -> Completed:
         """Run a command to its end and return how it ended, whatever its exit code.
 
         Raises CommandMissingError if it cannot be started, CommandTimeoutError if it had to be ended, CommandError
-        if it printed more than can be read. The secrets never appear in an error.
+        if it printed more than can be read.
         """
         deadline = time.monotonic() + timeout
+        try:
+            return self._run(argv, timeout, deadline, stdin)
+        except OSError as error:
+            raise CommandError(f"`{argv[0]}` cannot be run: {error.strerror or error}") from error
+
+    def _run(self, argv: Sequence[str], timeout: float, deadline: float, stdin: str) -> Completed:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as inp:
             inp.write(stdin.encode())
             inp.seek(0)
             process = self._start(argv, inp, out, err)
             try:
-                code = self._wait(process, out, deadline)
+                code = self._wait(process, (out, err), deadline)
             finally:
                 _end_group(process)
             if code is None:
-                said = _mask(_tail(err) or _tail(out), secrets)
+                said = _mask(_tail(err) or _tail(out), self.secrets)
                 raise CommandTimeoutError(
-                    f"`{_mask(shown(argv), secrets)}` was still running after {timeout:g} s and was ended"
+                    f"`{_mask(shown(argv), self.secrets)}` was still running after {timeout:g} s and was ended"
                     + (f"; it said: {said}" if said else "")
                 )
-            return Completed(code, _read(out), _mask(_read(err), secrets))
+            return Completed(code, _read(out), _mask(_read(err), self.secrets))
 
-    def give(self, *paths: Path) -> None:
-        """Hand files over to the user that commands run as; raises CommandMissingError if there is no such user."""
-        user, group, _, _ = _identity(self.user)
-        if user is not None and group is not None:
-            for path in paths:
-                os.chown(path, user, group)
+    def show(self, descriptor: int, mode: int) -> None:
+        """Let the commands' user see an open file or folder, which stays ours and is not reached by name."""
+        _, group, _, _ = _identity(self.user)
+        if group is not None:
+            os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, mode)
 
     def _start(self, argv: Sequence[str], inp: IO[bytes], out: IO[bytes], err: IO[bytes]) -> subprocess.Popen[bytes]:
         user, group, groups, home = _identity(self.user)
@@ -95,14 +102,14 @@ class Runner:
             reason = getattr(error, "strerror", None) or str(error)
             raise CommandMissingError(f"`{argv[0]}` cannot be started: {reason}") from error
 
-    def _wait(self, process: subprocess.Popen[bytes], out: IO[bytes], deadline: float) -> int | None:
-        while True:
+    def _wait(self, process: subprocess.Popen[bytes], outputs: Sequence[IO[bytes]], deadline: float) -> int | None:
+        code = None
+        while code is None and time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=max(0.0, min(1.0, deadline - time.monotonic())))
-            if os.fstat(out.fileno()).st_size > LARGEST_ANSWER:
-                raise CommandError(f"`{process.args[0]!s}` printed more than {LARGEST_ANSWER} bytes and was ended")  # type: ignore[index]
-            if time.monotonic() >= deadline:
-                return None
+                code = process.wait(timeout=max(0.0, min(1.0, deadline - time.monotonic())))
+            if any(os.fstat(output.fileno()).st_size > LARGEST_ANSWER for output in outputs):
+                raise CommandError(f"a command printed more than {LARGEST_ANSWER} bytes and was ended")
+        return code
 
 
 def shown(argv: Sequence[str]) -> str:
@@ -162,7 +169,7 @@ def _alive(process: subprocess.Popen[bytes]) -> bool:
 
 def _read(stream: IO[bytes]) -> str:
     stream.seek(0)
-    return stream.read().decode(errors="replace")
+    return stream.read(LARGEST_ANSWER).decode(errors="replace")
 
 
 def _tail(stream: IO[bytes]) -> str:

@@ -110,8 +110,8 @@ def check(options: Options) -> None:
         log.say(Level.INFO, str(error))
         answer(options, {"exit": 0, "busy": str(error)})
         sys.exit(0)
-    except HabeatError as error:
-        log.write(Level.ERROR, str(error))
+    except Exception as error:
+        log.write(Level.ERROR, str(error) if isinstance(error, HabeatError) else defect(error))
         raise
     answer(
         options,
@@ -164,10 +164,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  the last line of defence: a sentence, never a traceback
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        click.echo(
-            f"habeat: a defect of habeat stopped it: {type(error).__name__}: {error} "
-            f"({Path(place.filename).name}:{place.lineno}); please report this",
-            err=True,
-        )
+        click.echo(f"habeat: {defect(error)}", err=True)
         sys.exit(1)
+
+
+def defect(error: Exception) -> str:
+    """Return a sentence for an error that should never have come this far."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    return f"a defect of habeat stopped it: {what}; please report this"

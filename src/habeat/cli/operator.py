@@ -14,7 +14,7 @@ import click
 from habeat.cli import Options, answer, habeat, shared
 from habeat.config.loader import duration, find, load
 from habeat.errors import UsageError
-from habeat.journal import Journal
+from habeat.journal import Journal, kept
 from habeat.machine import span
 from habeat.model import Pause
 from habeat.node import target_of
@@ -29,6 +29,11 @@ def _who() -> str:
     return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
 
 
+def _sound(words: str) -> str:
+    """Return words that can be stored and shown, whatever the terminal's encoding made of them."""
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
 @habeat.command()
 @shared
 @click.option("--watch", is_flag=True, help="Show it again every two seconds.")
@@ -39,7 +44,7 @@ def status(options: Options, *, watch: bool) -> None:
     target = target_of(config)
     here = f"{config.site(str(config.local.whoami)).appserver_vmname} ({config.local.whoami} site)"
     while True:
-        if (Path(options.state_dir) / "habeat.db").exists():
+        if kept(Path(options.state_dir)):
             with closing(_open(options)) as journal:
                 data = text.status_data(journal, target, here, time.time())
         else:
@@ -66,7 +71,9 @@ def explain(options: Options, event: int | None, failover: int | None) -> None:
             return
         events = journal.events(event=event, limit=1)
         if not events:
-            raise UsageError(f"there is no event {event} in the journal" if event else "the journal has no events yet")
+            raise UsageError(
+                f"there is no event {event} in the journal" if event is not None else "the journal has no events yet"
+            )
         answer(options, text.event_data(events[0]), "\n".join(text.explain_lines(events[0])))
 
 
@@ -97,7 +104,7 @@ def pause(options: Options, length: str | None, reason: str, by: str) -> None:
     except ValueError as error:
         raise UsageError(f"--for: {error}") from None
     with closing(_open(options, create=True)) as journal:
-        journal.pause(Pause(by, reason, now, until))
+        journal.pause(Pause(_sound(by), _sound(reason), now, until))
     end = f"until {text.when(until)} ({span(until - now)})" if until else "until `habeat resume`"
     answer(options, {"paused": True, "until": until}, f"habeat is paused by {by} {end}: {reason}")
 
@@ -124,7 +131,7 @@ def ack(options: Options, reason: str, by: str) -> None:
         if last is None:
             answer(options, {"acknowledged": None}, "there was no failover, so there is nothing to acknowledge")
             sys.exit(0)
-        journal.acknowledge(by, reason, time.time())
+        journal.acknowledge(_sound(by), _sound(reason), time.time())
     answer(
         options,
         {"acknowledged": last},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import os
 import re
 import stat
 import typing
@@ -25,6 +26,7 @@ SUPPORTED_PROVIDERS = ("consul",)
 HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 )
+TOKEN = re.compile(r"[!-~]+")
 REACH = re.compile(r"icmp|tcp:[1-9][0-9]{0,4}")
 
 
@@ -46,6 +48,21 @@ def load(path: Path) -> Config:
     if loader.problems:
         raise ConfigError(loader.problems)
     return dataclasses.replace(config, path=path)
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a file; raises ValueError with what is wrong, which never quotes the file."""
+    try:
+        found, text = path.stat(), path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
+    if found.st_mode & stat.S_IROTH:
+        raise ValueError(f"{path} can be read by everybody: run `chmod 600 {path}`")
+    if not TOKEN.fullmatch(text):
+        raise ValueError(f"{path} must hold the token alone: one word of ASCII letters, digits and signs")
+    return text
 
 
 def find(given: str | None) -> Path:
@@ -146,13 +163,13 @@ class _Loader:
             self.lines[f"{path}.{key_of(declared)}" if path else key_of(declared)] = _line(key_node)
             if _blank(value):
                 continue
+            if declared.metadata["secret"]:
+                self.secrets.append(where)
             try:
                 values[declared.name] = self.value(value, hints[declared.name], where)
             except ValueError as error:
-                self.wrong(_line(value), where, str(error))
-                continue
-            if declared.metadata["secret"]:
-                self.secrets.append(where)
+                secret = declared.metadata["secret"]
+                self.wrong(_line(value), where, "expected text in quotes" if secret else str(error))
         return kind(**values)
 
     def value(self, node: yaml.Node, kind: Any, path: str) -> Any:
@@ -186,6 +203,9 @@ class _Loader:
         if local.role not in (None, *SUPPORTED_ROLES):
             self.lacks("local.role", f"this version of habeat knows the role appserver only, not {local.role}")
         self.needs_witnesses(config)
+        self.needs_token(config)
+        if config.policy.max_lag is not None and config.policy.max_lag < 0:
+            self.lacks("policy.max_lag", f"expected a whole number from 0, found {config.policy.max_lag}")
         if local.whoami and local.whoami == local.dc_check:
             self.lacks(
                 "local.dc_check", f"must be the other site than whoami ({local.whoami}): a node does not watch itself"
@@ -229,10 +249,29 @@ class _Loader:
         self.wrong(self.lines.get(key, self.lines.get(section, 0)), key, message)
 
     def permissions(self, path: Path) -> None:
-        """Note a file with secrets in it that everybody on the machine may read."""
-        if self.secrets and path.stat().st_mode & stat.S_IROTH:
+        """Note a file that others could have written, or one with secrets in it that everybody may read."""
+        found = path.stat()
+        if found.st_uid not in (0, os.geteuid()):
+            self.wrong(
+                0, "", f"belongs to uid {found.st_uid}, who could make habeat run anything: run `chown root {path}`"
+            )
+        if found.st_mode & 0o022:
+            self.wrong(0, "", f"can be written by others, who could make habeat run anything: run `chmod go-w {path}`")
+        if self.secrets and found.st_mode & stat.S_IROTH:
             named = " and ".join(self.secrets)
             self.wrong(0, "", f"holds a secret ({named}) and everybody may read it: run `chmod 600 {path}`")
+
+    def needs_token(self, config: Config) -> None:
+        """Note a token that HTTP cannot carry, or a token's file that cannot be used."""
+        if config.consul.token and config.consul.token_file:
+            self.lacks("consul.token_file", "is given beside a token; give one of the two")
+        if config.consul.token and not TOKEN.fullmatch(config.consul.token):
+            self.lacks("consul.token", "expected one word of ASCII letters, digits and signs")
+        if config.consul.token_file:
+            try:
+                read_token(Path(config.consul.token_file))
+            except ValueError as error:
+                self.lacks("consul.token_file", str(error))
 
 
 def _line(node: yaml.Node) -> int:

@@ -47,6 +47,7 @@ class Host:
         self._listener.settimeout(0.02)
         self.port = int(self._listener.getsockname()[1])
         self._silent = threading.Event()
+        self._idle = threading.Event()
         self._closed = threading.Event()
         self._stuffing: list[socket.socket] = []
         threading.Thread(target=self._serve, daemon=True).start()
@@ -54,7 +55,7 @@ class Host:
     def silence(self) -> None:
         """Stop answering, without a refusal."""
         self._silent.set()
-        time.sleep(0.05)
+        self._idle.wait(10)
         for _ in range(2):
             stuffing = socket.socket()
             stuffing.setblocking(False)
@@ -79,8 +80,10 @@ class Host:
     def _serve(self) -> None:
         while not self._closed.is_set():
             if self._silent.is_set():
+                self._idle.set()
                 time.sleep(0.01)
                 continue
+            self._idle.clear()
             with contextlib.suppress(OSError):
                 self._listener.accept()[0].close()
 

@@ -63,10 +63,12 @@ class ConsulWitness:
             wanted = ipaddress.ip_address(target.address)
         except ValueError:
             return None
-        node = self.consul.node(name) if self.match_address else None
-        if node is None or wanted in map(_address, node.addresses):
+        if not self.match_address:
             return None
-        there = ", ".join(sorted(node.addresses))
+        node = self.consul.node(name)
+        if node is not None and wanted in map(_address, node.addresses):
+            return None
+        there = ", ".join(sorted(node.addresses)) if node else "no address at all"
         return (
             f"calls {name} down, but knows it at {there} and not at {target.address}, so it may be another machine "
             "(consul.match_address: false trusts the name alone)"

@@ -61,7 +61,18 @@ def _ping(ip: str, timeout: float) -> icmplib.Host:
         return icmplib.ping(ip, count=1, timeout=timeout, privileged=False)
 
 
-LOCAL_FAULTS = {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EINVAL}
+LOCAL_FAULTS = {
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+}
 
 
 @dataclass(frozen=True)

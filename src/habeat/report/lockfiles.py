@@ -52,7 +52,11 @@ def _create(path: str, sentence: str) -> str | None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
         return f"the lock file {path} cannot be made: {error.strerror}"
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    try:
         os.fchmod(descriptor, 0o644)  # for whoever's script looks, whatever our umask
-        file.write(f"{sentence}\n")
+        os.write(descriptor, f"{sentence}\n".encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        return f"the lock file {path} was made, but not written: {error.strerror}"
+    finally:
+        os.close(descriptor)
     return None

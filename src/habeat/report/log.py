@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import stat
@@ -52,12 +54,16 @@ class Log:
         self.write(level, f"{sentence} | {detail}" if detail else sentence)
         if not self._quiet:
             sentence, priority = one_line(sentence), PRIORITIES[level][1]
-            sys.stdout.write(f"<{priority}>{sentence}\n" if self._prefix else f"{sentence}\n")
-            sys.stdout.flush()
+            with contextlib.suppress(
+                OSError, ValueError, AttributeError
+            ):  # a terminal or pipe that is gone must not stop a failover
+                sys.stdout.write(f"<{priority}>{sentence}\n" if self._prefix else f"{sentence}\n")
+                sys.stdout.flush()
 
     def write(self, level: Level, line: str) -> None:
         """Write one line to the file alone."""
-        self._logger.log(PRIORITIES[level][0], "%s", one_line(line))
+        with contextlib.suppress(OSError):  # reopening after a rotation may fail too, and must not stop a failover
+            self._logger.log(PRIORITIES[level][0], "%s", one_line(line))
 
     def decision(self, target: Target, decision: Decision, rule: str, snapshot: Snapshot | None) -> None:
         """Tell a decision with its row, its rule and its evidence."""
@@ -80,16 +86,22 @@ class _File(WatchedFileHandler):
 
     def _open(self) -> TextIOWrapper:
         path = Path(self.baseFilename)
-        nofollow = os.O_NOFOLLOW if path.parent.stat().st_mode & stat.S_IWOTH else 0
+        shared = bool(path.parent.stat().st_mode & stat.S_IWOTH)
 
         def opener(name: str, flags: int) -> int:
-            return os.open(name, flags | nofollow, 0o640)
+            descriptor = os.open(name, flags | os.O_NONBLOCK | (os.O_NOFOLLOW if shared else 0), 0o640)
+            found = os.fstat(descriptor)
+            if shared and (not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid()):
+                os.close(descriptor)
+                raise OSError(errno.EPERM, "it is somebody else's, in a directory where everybody may write")
+            return descriptor
 
         return open(path, "a", encoding=self.encoding, errors=self.errors, opener=opener)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  logging's name
         """Say that a line could not be written, and go on: a full disk must not stop a failover."""
-        sys.stderr.write(f"habeat: the log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"habeat: the log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
 
 
 class _Formatter(logging.Formatter):

@@ -15,7 +15,7 @@ from habeat.model import Evidence, Memory, Snapshot, Target, snapshot_from_json
 from habeat.report.log import one_line
 
 STATE_WORDS = {
-    "standby": "watching; all accounts are where they belong",
+    "standby": "watching",
     "suspect": "seen dead, not yet in enough cycles",
     "failing_over": "a failover is under way",
     "active": "failed over; the other side is still gone",
@@ -83,7 +83,9 @@ def status_text(data: dict[str, Any], now: float) -> str:
     if data["pause"]:
         pause = data["pause"]
         end = when(pause["until"]) if pause["until"] else "`habeat resume`"
-        lines.append(colour(f"PAUSED       by {pause['owner']}: {pause['reason']} (until {end})", "warning"))
+        lines.append(
+            colour(f"PAUSED       by {one_line(pause['owner'] + ': ' + pause['reason'])} (until {end})", "warning")
+        )
     if data["evidence"]:
         lines += ["evidence", *(f"  {line}" for line in evidence_lines(snapshot_from_json(data["evidence"])))]
     if data["failover"]:

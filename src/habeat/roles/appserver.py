@@ -9,7 +9,7 @@ does not queue for a standby that is gone, and started again when the standby is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -27,9 +27,16 @@ T = TypeVar("T")
 
 NAMED_IN_A_SENTENCE = 5
 FLUSH_ATTEMPTS = 3
+CARE_ATTEMPTS = 10
+CLOCK_SKEW = 5.0
+NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
 REPLICATION = ("ha", "mailreplica", "zxha")
 HELD = "ha-module"
-CAME_BACK = "its mailstore came back before it was promoted"
+NOT_PROMOTED = {
+    Command.ACTIVATE: "Carbonio did not promote it",
+    Command.CLOSE: "its mailstore came back before it was promoted",
+    Command.CARE: "its mailstore is no longer surely dead",
+}
 
 
 @dataclass(frozen=True)
@@ -76,17 +83,16 @@ class Appserver:
             deactivate=None,
             repeats=True,
             summary=self.summary,
-            undone=lambda failover: self.journal.tally(failover).refused,
+            undone=self.undone,
             guard=self.lock,
             lost=self.lock.lost,
         )
 
     def module_stop(self) -> Plan:
         """Return the plan of the primary site."""
-        stopping = self.options.disable_ha_module
         return Plan(
-            activate=(Step("stop-module", self.stop_module, needs_down=True, decisive=True),) if stopping else (),
-            deactivate=(Step("start-module", self.start_module),) if stopping else (),
+            activate=(Step("stop-module", self.stop_module, needs_down=True, decisive=True),),
+            deactivate=(Step("start-module", self.start_module),),
             repeats=False,
             summary=self.module_summary,
             undone=lambda _failover: 0,
@@ -122,13 +128,18 @@ class Appserver:
     def inventory(self, job: Job) -> Outcome:
         """Write every account that lives on the dead mailstore into the ledger."""
         accounts = self.carbonio.accounts(self.options.source)
+        if not accounts and not self._knows_source():
+            return Failed(
+                f"Carbonio lists no account on {self.options.source}, and its directory knows no mailstore of that "
+                "name: is appserver_vmname its zimbraMailHost?"
+            )
         new = self.journal.enlist(job.failover, accounts)
         return Done(f"{len(accounts)} accounts live on {self.options.source}, {new} of them new to this failover")
 
     def promote(self, job: Job) -> Outcome:
         """Promote all at once, then by name what is left, until nothing is left that can be or nothing moves."""
         if job.attempt > 1:
-            if (running := self._running()) is not None:
+            if (running := self._running(job)) is not None:
                 return Waiting(running)
             self.journal.enlist(job.failover, self.carbonio.accounts(self.options.source))
         pending = self.journal.entries(job.failover, "pending")
@@ -137,35 +148,29 @@ class Appserver:
         said = self._promote_at_once(pending)
         left = self._left(pending)
         while wanted := [entry for entry in left if self._obstacle(entry) is None]:
-            if said and (running := self._running()) is not None:
+            if said and (running := self._running(job)) is not None:
                 return Waiting(running)
             said = self._promote_by_name(wanted) or said
             before, left = left, self._left(left)
             if len(left) == len(before):
                 break
         self._refuse(job, left, f"Carbonio did not promote it{f' ({said})' if said else ''}")
-        if said and len(left) == len(pending):
+        if said and len(left) == len(pending) and any(self._obstacle(entry) is None for entry in left):
             return Failed(f"none of {len(left)} accounts was promoted: {said}")
         return Done(f"{len(pending) - len(left)} of {len(pending)} accounts left {self.options.source}")
 
     def verify(self, job: Job) -> Outcome:
         """Read back where every account lives now; only one that is seen on another mailstore counts as promoted."""
+        if job.command is not Command.ACTIVATE and (running := self._running(job)) is not None:
+            return Waiting(running)
         open_ = self.journal.entries(job.failover, "pending") + self.journal.entries(job.failover, "refused")
         left = self._left(open_)
-        self._refuse(
-            job,
-            [e for e in left if e.reason is None],
-            CAME_BACK if job.command is Command.CLOSE else "Carbonio did not promote it",
-        )
+        self._refuse(job, [entry for entry in left if entry.reason is None], NOT_PROMOTED[job.command])
         staying = {entry.key for entry in left}
         moved = [entry for entry in open_ if entry.key not in staying]
-        homes = self._homes(moved)
-        now = self.clock()
-        self.journal.promoted(job.failover, list(homes.items()), now)
+        homes = self._homes(job, moved)
         lost = [entry for entry in moved if entry.key not in homes]
-        self._refuse(
-            job, lost, f"it is no longer on {self.options.source}, but no mailstore shows it: look at it by hand"
-        )
+        self._refuse(job, lost, f"it is no longer on {self.options.source}, but no mailstore shows it: look by hand")
         return Done(
             f"{len(homes)} accounts read back on {', '.join(sorted(set(homes.values()))) or 'no other mailstore'}"
         )
@@ -175,38 +180,65 @@ class Appserver:
         entries = self.journal.entries(job.failover, "promoted", lacking="flushed")
         if not entries:
             return Done("nothing to flush")
-        wanted = {self.options.here, *(entry.destination for entry in entries if entry.destination)}
-        hosts = sorted(wanted | set(self.zmprov.mailstores() if self.options.flush_everywhere else ()))
+        needed = {self.options.here, *(entry.destination for entry in entries if entry.destination)}
+        hosts = sorted(needed | set(self.zmprov.mailstores() if self.options.flush_everywhere else ()))
         hosts = [host for host in hosts if host.lower() != self.options.source.lower()]
         failed: dict[str, str] = {}
         for batch in _batches(entries, self.options.batch):
             for host in [host for host in hosts if host not in failed]:
                 try:
-                    self.zmprov.flush(host, [entry.key for entry in batch])
+                    self._flush(host, [entry.key for entry in batch])
                 except (CarbonioError, CommandError) as error:
                     failed[host] = str(error)
-            if not failed or not self._must_flush(failed, wanted, job):
+            if not needed & set(failed):
                 self.journal.cared(job.failover, "flushed", [entry.key for entry in batch], self.clock())
         told = "; ".join(f"{host}: {why}" for host, why in failed.items())
-        if self._must_flush(failed, wanted, job):
+        if any(job.attempt < (CARE_ATTEMPTS if host in needed else FLUSH_ATTEMPTS) for host in failed):
             return Failed(f"caches were not flushed on {told}")
-        missed = f"; not on {told}: caches there expire within 15 minutes" if failed else ""
+        missed = f"; given up on {told}: caches there expire within 15 minutes" if failed else ""
         return Done(f"{len(entries)} accounts flushed on {', '.join(h for h in hosts if h not in failed)}{missed}")
+
+    def _flush(self, host: str, keys: Sequence[str]) -> None:
+        """Flush a batch; one that an account spoils, because it is gone by now, is halved until that one is alone."""
+        try:
+            self.zmprov.flush(host, keys)
+        except CarbonioError as error:
+            if NO_SUCH_ACCOUNT not in str(error):
+                raise
+            if len(keys) > 1:
+                self._flush(host, keys[: len(keys) // 2])
+                self._flush(host, keys[len(keys) // 2 :])
 
     def restart(self, job: Job) -> Outcome:
         """Pause and restart the replication of the promoted accounts, in batches."""
-        entries = self.journal.entries(job.failover, "promoted", lacking="restarted")
-        for batch in _batches(entries, self.options.batch):
-            self.carbonio.restart_replicas([entry.name for entry in batch if _listable(entry)])
-            self.journal.cared(job.failover, "restarted", [entry.key for entry in batch], self.clock())
-        return Done(f"replicas of {len(entries)} accounts restarted")
+        promoted = self.journal.entries(job.failover, "promoted", lacking="restarted")
+        entries = [entry for entry in promoted if _listable(entry)]
+        try:
+            for batch in _batches(entries, self.options.batch):
+                self.carbonio.restart_replicas([entry.name for entry in batch])
+                self.journal.cared(job.failover, "restarted", [entry.key for entry in batch], self.clock())
+        except CarbonioError as error:
+            if job.attempt < CARE_ATTEMPTS:
+                raise
+            return Done(f"given up on restarting replicas after {job.attempt} attempts: {error}")
+        left = len(promoted) - len(entries)
+        missed = f"; {left} have names that cannot stand in a list: restart theirs by hand" if left else ""
+        return Done(f"replicas of {len(entries)} accounts restarted{missed}")
+
+    def undone(self, failover: int) -> int:
+        """Return how many accounts a failover could not do everything for."""
+        tally = self.journal.tally(failover)
+        unflushed = tally.promoted - tally.flushed if self.options.flush_cache else 0
+        unrestarted = tally.promoted - tally.restarted if self.options.restart_replica else 0
+        return tally.refused + max(unflushed, unrestarted)
 
     def summary(self, failover: int) -> str:
         """Return how a failover ended, in one clause with counts and the accounts that remain."""
         record, tally = self.journal.failover(failover), self.journal.tally(failover)
         if tally.total == 0:
             return f"no account has its mailbox on {self.options.source}, so there was nothing to promote"
-        text = f"{tally.promoted} of {tally.total} accounts promoted in {span(self.clock() - record.started_at)}"
+        took = span((tally.last_at or self.clock()) - record.started_at)
+        text = f"{tally.promoted} of {tally.total} accounts promoted in {took}"
         text += f", {tally.flushed} flushed" if self.options.flush_cache else ""
         text += f", {tally.restarted} with replicas restarted" if self.options.restart_replica else ""
         refused = self.journal.entries(failover, "refused")
@@ -218,7 +250,7 @@ class Appserver:
 
     def _promote_at_once(self, pending: Sequence[Entry]) -> str:
         """Promote the whole mailstore, unless some of its accounts must stay; returns Carbonio's complaint, or ""."""
-        if any(self._must_stay(entry) for entry in pending):
+        if any(map(self._must_stay, pending)) or all(entry.destination is None for entry in pending):
             return ""
         return self._attempt(lambda: self.carbonio.promote_all(self.options.source, self.options.threads))
 
@@ -237,25 +269,30 @@ class Appserver:
             return str(error)
         return ""
 
-    def _running(self) -> str | None:
+    def _running(self, job: Job) -> str | None:
         """Return which promotion of an earlier attempt Carbonio may still be working on, or None.
 
         The name under which a promotion is listed is not known for sure, so any job of the replication module counts
-        that started within the time that we would ourselves wait for one.
+        that may have started since our first attempt; none is waited for longer than we would wait for a promotion.
         """
-        oldest = self.clock() - self.options.long_timeout
+        first = self.journal.step(job.failover, job.round, "promote")
+        if first is None or self.clock() - first.first_at > 2 * self.options.long_timeout:
+            return None
         for operation in self.carbonio.operations():
             ours = "promot" in operation.name.lower() or operation.module.lower() in REPLICATION
-            if ours and (operation.started is None or operation.started >= oldest):
-                return f"Carbonio still works on an earlier promotion (operation {operation.id}, {operation.name})"
+            if ours and (operation.started is None or operation.started >= first.first_at - CLOCK_SKEW):
+                return f"Carbonio may still work on our promotion (operation {operation.id}, {operation.name})"
         return None
+
+    def _knows_source(self) -> bool:
+        return self.options.source.lower() in (host.lower() for host in self.zmprov.mailstores())
 
     def _left(self, entries: Sequence[Entry]) -> list[Entry]:
         there = {account.key for account in self.carbonio.accounts(self.options.source)} if entries else set()
         return [entry for entry in entries if entry.key in there]
 
-    def _homes(self, moved: Sequence[Entry]) -> dict[str, str]:
-        """Return the new mailstore of each account that is seen on one: by replica status, else by the directory."""
+    def _homes(self, job: Job, moved: Sequence[Entry]) -> dict[str, str]:
+        """Return, and journal, the new mailstore of each account seen on one: by replica status, else the directory."""
         hosts = {self.options.here, *(entry.destination for entry in moved if entry.destination)} if moved else set()
         seen = {
             account.key: host
@@ -263,9 +300,13 @@ class Appserver:
             for account in self.carbonio.accounts(host)
         }
         homes = {entry.key: seen[entry.key] for entry in moved if entry.key in seen}
-        listed = self.zmprov.mail_hosts(entry.key for entry in moved if entry.key not in homes)
-        elsewhere = {key: host for key, host in listed.items() if host.lower() != self.options.source.lower()}
-        return {**homes, **elsewhere}
+        self.journal.promoted(job.failover, list(homes.items()), self.clock())
+        for batch in _batches([entry.key for entry in moved if entry.key not in homes], self.options.batch):
+            found = self.zmprov.mail_hosts(batch)
+            elsewhere = {key: host for key, host in found.items() if host.lower() != self.options.source.lower()}
+            self.journal.promoted(job.failover, list(elsewhere.items()), self.clock())
+            homes |= elsewhere
+        return homes
 
     def _obstacle(self, entry: Entry) -> str | None:
         """Return why an account cannot be promoted by name, or None."""
@@ -283,10 +324,6 @@ class Appserver:
         lag = "an unknown number of" if entry.lag is None else str(entry.lag)
         return f"its replica is {lag} changes behind, and policy.max_lag is {limit}"
 
-    def _must_flush(self, failed: Iterable[str], wanted: set[str], job: Job) -> bool:
-        """Tell whether a failed flush is tried again: always where the accounts live now, elsewhere a few times."""
-        return any(host in wanted or job.attempt < FLUSH_ATTEMPTS for host in failed)
-
     def _refuse(self, job: Job, entries: Sequence[Entry], why: str) -> None:
         self.journal.refused(job.failover, [(entry.key, self._obstacle(entry) or why) for entry in entries])
 
@@ -294,6 +331,8 @@ class Appserver:
 
     def stop_module(self, _job: Job) -> Outcome:
         """Stop the replication module, unless somebody else had stopped it already."""
+        if not self.options.disable_ha_module:
+            return Done("nothing is to be stopped: disable_ha_module is false")
         held = self.journal.noted(HELD) is not None
         if self.carbonio.module_runs() is False:
             return Done("the HA module is stopped" if held else "the HA module was already stopped, and not by habeat")
@@ -305,8 +344,8 @@ class Appserver:
         """Start the replication module, if it was habeat that stopped it."""
         if self.journal.noted(HELD) is None:
             return Done("the HA module was not stopped by habeat")
-        self.carbonio.services()
-        self.carbonio.start_module()
+        if self.carbonio.module_runs() is not True:
+            self.carbonio.start_module()
         outcome = self._module_is(running=True)
         if isinstance(outcome, Done):
             self.journal.note(HELD, None)
@@ -314,9 +353,9 @@ class Appserver:
 
     def module_summary(self, _failover: int) -> str:
         """Return what was done on this site, in one clause."""
-        if not self.options.disable_ha_module:
-            return "nothing is done on this site (promotions are the secondary site's, disable_ha_module is false)"
         held = self.journal.noted(HELD) is not None
+        if not held and not self.options.disable_ha_module:
+            return "nothing is done on this site (promotions are the secondary site's, disable_ha_module is false)"
         return "the HA module is stopped until the other site is back" if held else "the HA module is not held"
 
     def _module_is(self, *, running: bool) -> Outcome:
