@@ -268,16 +268,22 @@ class Mesh:
         self.net.mend_paths()
         for host in NODES:
             self.net.join(host)
-        for host in (*SERVERS, "mbox1", "mbox2"):
-            if host in self._apart & set(self._agents):
-                self.stop_agent(host)
-            if host not in self._agents:
-                self._start(host)
-                eventually(partial(self.members, host), f"the agent of {host} knows our token")
+        self._restore(SERVERS)
+        self._restore(("mbox1", "mbox2"))
         self._apart.clear()
         alive = dict.fromkeys(NODES.values(), 1)
         eventually(lambda: all(self.members(host) == alive for host in NODES), "every agent knows every other")
         eventually(lambda: all(self.status(host) == "passing" for host in NODES), "every node is passing")
+
+    def _restore(self, hosts: Sequence[str]) -> None:
+        """Start the agents that are not there or were cut off, and wait until they know our token."""
+        for host in self._apart & set(hosts) & set(self._agents):
+            self.stop_agent(host)
+        fresh = [host for host in hosts if host not in self._agents]
+        for host in fresh:
+            self._start(host)
+        for host in fresh:
+            eventually(partial(self.members, host), f"the agent of {host} knows our token")
 
     # -- what can be asked
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from habeat.errors import HabeatError
 from habeat.journal import Journal
@@ -12,7 +12,10 @@ from habeat.judge import blind_spot, judge
 from habeat.machine import Circumstances, Command, Decision, Level, State, decide, settle
 from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Verdict
 from habeat.report.lockfiles import LockFiles
-from habeat.saga import Plan, Saga
+from habeat.roles import Traits
+
+if TYPE_CHECKING:
+    from habeat.saga import Plan
 
 
 class Report(Protocol):
@@ -44,12 +47,16 @@ class Ended:
 
 @dataclass(frozen=True)
 class Cycle:
-    """What one instance runs again and again; `held` tells whether habeat holds the HA module stopped."""
+    """What one instance runs again and again.
+
+    `plan` is made only when there is something to do; `held` tells whether habeat holds the HA module stopped.
+    """
 
     target: Target
     policy: Policy
     observe: Callable[[float], Snapshot]
-    plan: Plan
+    traits: Traits
+    plan: Callable[[], Plan]
     journal: Journal
     clock: Callable[[], float]
     report: Report
@@ -74,7 +81,7 @@ class Cycle:
 
     def _facts(self, memory: Memory) -> Circumstances:
         now = self.clock()
-        begun = memory.failover is not None and self.journal.ever_intended(memory.failover, self.plan.decisive)
+        begun = memory.failover is not None and self.journal.ever_intended(memory.failover, self.traits.decisive)
         return Circumstances(
             now=now,
             policy=self.policy,
@@ -82,16 +89,19 @@ class Cycle:
             pause=self.journal.paused(now),
             acknowledged=self.journal.acknowledged(memory.failover),
             begun=begun,
-            repeats=self.plan.repeats,
-            automatic=self.plan.deactivate is not None,
+            repeats=self.traits.repeats,
+            automatic=self.traits.automatic,
         )
 
     def _act(self, command: Command, memory: Memory) -> Decision:
         failover = memory.failover
         if failover is None:
             raise HabeatError("a plan was to run without a failover in the journal; this is a defect of habeat")
-        saga = Saga(self.plan, self.journal, self.clock, self._hold, lambda n, o: self.report.step(self.target, n, o))
-        with self.plan.guard:
+        from habeat.saga import Saga  # noqa: PLC0415  a healthy cycle needs none
+
+        plan = self.plan()
+        saga = Saga(plan, self.journal, self.clock, self._hold, lambda n, o: self.report.step(self.target, n, o))
+        with plan.guard:
             progress = saga.run(failover, command)
         settled = settle(progress.result, progress.why, self.target.name, self._facts(memory))
         self.journal.record(self.target, settled, self.clock())

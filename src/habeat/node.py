@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from habeat.act.carbonio import Carbonio, Recall, Zmprov
-from habeat.act.coordination import SharedLock
-from habeat.act.directory import Directory, carbonio_credentials
-from habeat.act.run import Runner
 from habeat.config.loader import read_token
 from habeat.config.model import Config
 from habeat.consul import Consul
@@ -25,10 +19,10 @@ from habeat.observe import Observer, Reach, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
-from habeat.roles.appserver import HELD, Appserver, Options
-from habeat.saga import Plan
+from habeat.roles import HELD, TRAITS
 
-LDAP_TIMEOUT = 5.0
+if TYPE_CHECKING:
+    from habeat.saga import Plan
 
 
 def target_of(config: Config) -> Target:
@@ -57,6 +51,14 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
     token = _token(config)
     consul = Consul(_consul_endpoint(config, token))
     secondary = config.local.whoami == "secondary"
+
+    def plan() -> Plan:
+        from habeat.act.run import Runner  # noqa: PLC0415  a healthy cycle runs no command
+        from habeat.roles.assembly import appserver  # noqa: PLC0415
+
+        runner = Runner(config.carbonio.user, lock_descriptor, (token,))
+        return appserver(config, target, journal, consul, runner)
+
     return Cycle(
         target=target,
         policy=policy_of(config),
@@ -67,7 +69,8 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             gateways=config.policy.gateways,
             patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
         ).observe,
-        plan=_plan(config, journal, consul, Runner(config.carbonio.user, lock_descriptor, (token,))),
+        traits=TRAITS[target.role, str(config.local.whoami)],
+        plan=plan,
         journal=journal,
         clock=time.time,
         report=report,
@@ -118,57 +121,3 @@ def _token(config: Config) -> str:
         return read_token(Path(section.token_file) if section.token_file else handed)
     except ValueError as error:
         raise ConfigError([Problem(str(config.path), 0, "consul.token_file", str(error))]) from None
-
-
-def _plan(config: Config, journal: Journal, consul: Consul, runner: Runner) -> Plan:
-    section = config.carbonio
-    target = target_of(config)
-    here = config.site(str(config.local.whoami))
-    coordination = config.coordination
-    role = Appserver(
-        options=Options(
-            source=target.name,
-            here=str(here.appserver_vmname),
-            threads=config.local.threads,
-            batch=section.batch,
-            flush_cache=config.local.flush_cache,
-            flush_everywhere=config.local.flush_arguments_a,
-            restart_replica=config.local.restart_replica,
-            disable_ha_module=config.local.disable_ha_module,
-            max_lag=config.policy.max_lag,
-            long_timeout=section.promote_timeout,
-        ),
-        carbonio=Carbonio(
-            runner,
-            section.binary,
-            section.timeout,
-            section.promote_timeout,
-            Path(section.spool),
-            Recall(partial(journal.noted, "carbonio-namespace"), partial(journal.note, "carbonio-namespace")),
-            section.namespace,
-        ),
-        zmprov=Zmprov(runner, section.zmprov, section.timeout),
-        directory=_directory(config, runner),
-        consul=consul,
-        lock=SharedLock(
-            consul if coordination.consul != "off" else None,
-            f"{coordination.key_prefix}/failover/{target.name}",
-            f"{socket.gethostname()} ({here.appserver_vmname})",
-            required=coordination.consul == "required",
-            recall=partial(journal.noted, "consul-session"),
-            remember=partial(journal.note, "consul-session"),
-        ),
-        journal=journal,
-        clock=time.time,
-    )
-    return role.promotion() if config.local.whoami == "secondary" else role.module_stop()
-
-
-def _directory(config: Config, runner: Runner) -> Callable[[], str] | None:
-    address = config.site(str(config.local.whoami)).directorysrv_ip
-    if address is None:
-        return None
-    section = config.carbonio
-    ca_file = section.ldap_ca_file if Path(section.ldap_ca_file).exists() else ""
-    directory = Directory(address, LDAP_TIMEOUT, ca_file)
-    return lambda: directory.require(carbonio_credentials(runner, section.zmlocalconfig, section.timeout))

@@ -35,37 +35,28 @@ class Step:
     """One step of a plan.
 
     `needs_down` steps take something from the target, and run only in a cycle that has just seen it dead.
-    `decisive` marks the first step after which the failover can no longer be abandoned.
     """
 
     name: str
     run: Callable[[Job], Outcome]
     needs_down: bool = False
     every_run: bool = False
-    decisive: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a role does: its steps to take over and, for roles that fail back by themselves, its steps to give back.
 
-    `repeats` plans are run again while the target stays dead, for what turned up late. `summary` tells how a
-    failover (by its number) ended, and `undone` counts what it could not do. `guard` is held around every run, and
-    `lost` tells why no further step may run when it was lost.
+    `summary` tells how a failover (by its number) ended, and `undone` counts what it could not do. `guard` is held
+    around every run, and `lost` tells why no further step may run when it was lost.
     """
 
     activate: tuple[Step, ...]
-    deactivate: tuple[Step, ...] | None
-    repeats: bool
+    deactivate: tuple[Step, ...]
     summary: Callable[[int], str]
     undone: Callable[[int], int]
     guard: AbstractContextManager[object] = field(default_factory=nullcontext)
     lost: Callable[[], str | None] = lambda: None
-
-    @property
-    def decisive(self) -> str:
-        """Return the name of the step after which there is no way back, or "" where every step can be undone."""
-        return next((step.name for step in self.activate if step.decisive), "")
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ class Saga:
 
     def run(self, failover: int, command: Command) -> Progress:
         """Run what is left of the plan, in order, until a step cannot be done now."""
-        steps = (self.plan.deactivate or ()) if command is Command.DEACTIVATE else self.plan.activate
+        steps = self.plan.deactivate if command is Command.DEACTIVATE else self.plan.activate
         record = self.journal.failover(failover)
         done = {step.name for step in record.steps if step.outcome == "done"}
         held = ""

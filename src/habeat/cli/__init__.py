@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -170,6 +169,9 @@ def main() -> None:
 
 def defect(error: Exception) -> str:
     """Return a sentence for an error that should never have come this far."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" ({Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})" if place else ""
+    what = f"{type(error).__name__}: {error}{where}"
     return f"a defect of habeat stopped it: {what}; please report this"

@@ -21,6 +21,7 @@ from habeat.errors import CarbonioError, CommandError, HabeatError, HttpError
 from habeat.journal import Entry, Journal
 from habeat.machine import Command, span
 from habeat.model import Done, Failed, Outcome, Waiting
+from habeat.roles import HELD
 from habeat.saga import Job, Plan, Step
 
 T = TypeVar("T")
@@ -31,7 +32,6 @@ CARE_ATTEMPTS = 10
 CLOCK_SKEW = 5.0
 NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
 REPLICATION = ("ha", "mailreplica", "zxha")
-HELD = "ha-module"
 NOT_PROMOTED = {
     Command.ACTIVATE: "Carbonio did not promote it",
     Command.CLOSE: "its mailstore came back before it was promoted",
@@ -75,13 +75,12 @@ class Appserver:
                 Step("preflight", self.preflight, needs_down=True, every_run=True),
                 Step("lock", self.take_lock, needs_down=True, every_run=True),
                 Step("inventory", self.inventory, needs_down=True),
-                Step("promote", self.promote, needs_down=True, decisive=True),
+                Step("promote", self.promote, needs_down=True),
                 Step("verify", self.verify),
                 *((Step("flush", self.flush),) if self.options.flush_cache else ()),
                 *((Step("restart", self.restart),) if self.options.restart_replica else ()),
             ),
-            deactivate=None,
-            repeats=True,
+            deactivate=(),
             summary=self.summary,
             undone=self.undone,
             guard=self.lock,
@@ -91,9 +90,8 @@ class Appserver:
     def module_stop(self) -> Plan:
         """Return the plan of the primary site."""
         return Plan(
-            activate=(Step("stop-module", self.stop_module, needs_down=True, decisive=True),),
+            activate=(Step("stop-module", self.stop_module, needs_down=True),),
             deactivate=(Step("start-module", self.start_module),),
-            repeats=False,
             summary=self.module_summary,
             undone=lambda _failover: 0,
         )

@@ -1,0 +1,76 @@
+"""Put a role's plan together with its adapters; loaded only when there is something to do."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from habeat.act.carbonio import Carbonio, Recall, Zmprov
+from habeat.act.coordination import SharedLock
+from habeat.act.directory import Directory, carbonio_credentials
+from habeat.act.run import Runner
+from habeat.config.model import Config
+from habeat.consul import Consul
+from habeat.journal import Journal
+from habeat.model import Target
+from habeat.roles.appserver import Appserver, Options
+from habeat.saga import Plan
+
+LDAP_TIMEOUT = 5.0
+
+
+def appserver(config: Config, target: Target, journal: Journal, consul: Consul, runner: Runner) -> Plan:
+    """Return the plan of the role appserver on this site."""
+    section = config.carbonio
+    here = config.site(str(config.local.whoami))
+    coordination = config.coordination
+    role = Appserver(
+        options=Options(
+            source=target.name,
+            here=str(here.appserver_vmname),
+            threads=config.local.threads,
+            batch=section.batch,
+            flush_cache=config.local.flush_cache,
+            flush_everywhere=config.local.flush_arguments_a,
+            restart_replica=config.local.restart_replica,
+            disable_ha_module=config.local.disable_ha_module,
+            max_lag=config.policy.max_lag,
+            long_timeout=section.promote_timeout,
+        ),
+        carbonio=Carbonio(
+            runner,
+            section.binary,
+            section.timeout,
+            section.promote_timeout,
+            Path(section.spool),
+            Recall(partial(journal.noted, "carbonio-namespace"), partial(journal.note, "carbonio-namespace")),
+            section.namespace,
+        ),
+        zmprov=Zmprov(runner, section.zmprov, section.timeout),
+        directory=_directory(config, runner),
+        consul=consul,
+        lock=SharedLock(
+            consul if coordination.consul != "off" else None,
+            f"{coordination.key_prefix}/failover/{target.name}",
+            f"{socket.gethostname()} ({here.appserver_vmname})",
+            required=coordination.consul == "required",
+            recall=partial(journal.noted, "consul-session"),
+            remember=partial(journal.note, "consul-session"),
+        ),
+        journal=journal,
+        clock=time.time,
+    )
+    return role.promotion() if config.local.whoami == "secondary" else role.module_stop()
+
+
+def _directory(config: Config, runner: Runner) -> Callable[[], str] | None:
+    address = config.site(str(config.local.whoami)).directorysrv_ip
+    if address is None:
+        return None
+    section = config.carbonio
+    ca_file = section.ldap_ca_file if Path(section.ldap_ca_file).exists() else ""
+    directory = Directory(address, LDAP_TIMEOUT, ca_file)
+    return lambda: directory.require(carbonio_credentials(runner, section.zmlocalconfig, section.timeout))
