@@ -409,13 +409,12 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Cycle:
-    """How one `habeat check` ended; `sentence` is its last decision's, `rows` are the ids of all."""
+    """How one `habeat check` ended; `sentence` is its last decision's, `states` are those after each decision."""
 
     code: int
     sight: str
-    rows: tuple[str, ...]
+    states: tuple[str, ...]
     sentence: str
-    state: str
 
 
 class Standby:
@@ -465,9 +464,8 @@ class Standby:
         return Cycle(
             process.returncode,
             told["sight"],
-            tuple(decision["row"] for decision in decisions),
+            tuple(decision["after"] for decision in decisions),
             decisions[-1]["sentence"],
-            decisions[-1]["after"],
         )
 
     def steps(self) -> dict[str, dict[str, Any]]:

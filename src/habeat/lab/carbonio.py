@@ -304,14 +304,23 @@ def _move(world: World, key: str) -> None:
 def _finish_orphans(world: World) -> None:
     """Let the server go on with what it was doing for a client that is gone, over the next few calls."""
     for operation in list(world["operations"]):
-        pid = int(operation["id"].rpartition("-")[2])
-        if Path(f"/proc/{pid}").exists():
+        if _alive(operation["id"].rpartition("-")[2]):
             continue
         operation["linger"] -= 1
         if operation["linger"] < 0:
             for key in operation["left"]:
                 _move(world, key)
             world["operations"].remove(operation)
+
+
+def _alive(pid: str) -> bool:
+    """Tell whether a process lives; one that is dead and only waits to be buried does not."""
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+        )
+    except OSError:
+        return False
 
 
 def _get_all_operations(folder: Path, _args: dict[str, str], _fault: dict[str, Any]) -> Any:
