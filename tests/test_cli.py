@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -269,6 +270,17 @@ def test_demo() -> None:
     assert 0 == done.returncode, done.stdout
     assert "20 of 20 accounts promoted" in done.stdout
     assert "NO " not in done.stdout
+
+
+@pytest.mark.consul
+def test_demo_with_a_real_consul() -> None:
+    """With a consul on PATH the lab's witness is a real one, and the failover holds the same."""
+    path = f"{Path(__file__).parents[1] / '.servers' / 'bin'}:{os.environ['PATH']}"
+    if shutil.which("consul", path=path) is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no consul: run `make test` as root on Debian")
+    done = habeat("lab", "--accounts", "10", PATH=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a real Consul" in done.stdout
 
 
 def test_interactive_lab() -> None:

@@ -122,10 +122,14 @@ class RealWitness:
         self.address, self.port = addresses[STANDBY], 8500
         version = subprocess.run([binary, "version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
         self.title = f"a real {version}"
-        self._start("server", server, "-server", "-bootstrap-expect=1")
-        for host in addresses:
-            self.revive(host)
-        self._wait_ready()
+        try:
+            self._start("server", server, "-server", "-bootstrap-expect=1")
+            for host in addresses:
+                self.revive(host)
+            self._wait_ready()
+        except BaseException:
+            self.close()
+            raise
 
     def kill(self, host: str) -> None:
         """Kill a node's agent, as its power supply would."""
@@ -133,7 +137,9 @@ class RealWitness:
 
     def revive(self, host: str) -> None:
         """Start a node's agent."""
-        self._start(host, self._addresses[host], f"-node={NODES[host]}", f"-retry-join={self._server}")
+        self._start(
+            host, self._addresses[host], f"-node={NODES[host]}", f"-retry-join={self._server}", "-retry-interval=1s"
+        )
 
     def close(self) -> None:
         """Stop all agents."""
@@ -183,7 +189,7 @@ class RealWitness:
                 if all(consul.serf_status(node) == "passing" for node in NODES.values()):
                     return
             time.sleep(0.1)
-        raise RuntimeError(f"the lab's Consul did not become ready; see {self._folder}")
+        raise HttpError("the lab's Consul did not become ready within 30 s: is something wrong with the consul on PATH?")
 
 
 @dataclass
