@@ -167,7 +167,9 @@ class Network:
             _ip("netns", "add", self.namespace(name))
             self._cleanup.callback(_ip, "netns", "del", self.namespace(name))
             _ip("-n", self.namespace(name), "link", "set", "lo", "up")
-        _run(self.exec("core", ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]))
+        with self.inside("core"):
+            for name, value in (("ip_forward", "1"), ("conf/all/rp_filter", "0")):
+                Path(f"/proc/sys/net/ipv4/{name}").write_text(value, encoding="ascii")
         for site in SITES:
             # with an address of its own, the bridge never answers to that of a port which `cut` took out of it
             self._core("link", "add", f"site{site}", "up", "address", f"02:77:00:00:00:0{site}", "type", "bridge")
@@ -243,8 +245,7 @@ class Mesh:
         self.stop_agent("svc1")
         self.stop_agent("svc3")
         eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
-        lost = [partial(self.believes_failed, "mbox2", host) for host in ("svc1", "svc3")]
-        eventually(lambda: all(gone() for gone in lost), "the standby's agent has given up on both")
+        eventually(lambda: self.believes_failed("mbox2", "svc1", "svc3"), "the standby's agent has given up on both")
 
     def cut(self, host: str, how: str) -> None:
         """Cut a host off, `unplugged` or `silently`, or `with its site`, which goes on talking within itself."""
@@ -313,10 +314,11 @@ class Mesh:
         _, members = self.api(host, "GET", "/v1/agent/members")
         return {member["Name"]: member["Status"] for member in members or []}
 
-    def believes_failed(self, host: str, other: str) -> bool:
-        """Tell, from an agent's log since a cut makes its API hang, whether it last heard that another failed."""
-        events = re.findall(rf"EventMember(\w+): {NODES[other]}\b", (self.folder / host / "log").read_text())
-        return events[-1:] == ["Failed"]
+    def believes_failed(self, host: str, *others: str) -> bool:
+        """Tell, from an agent's log since a cut makes its API hang, whether it last heard that others failed."""
+        told = re.findall(r"EventMember(\w+): (\S+)", (self.folder / host / "log").read_text(encoding="utf-8"))
+        last = {name: event for event, name in told}
+        return all(last.get(NODES[other]) == "Failed" for other in others)
 
     def wait_for(self, host: str, status: str) -> None:
         """Wait until Consul's quorum knows a host to be in a state."""

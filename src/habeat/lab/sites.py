@@ -189,7 +189,7 @@ class RealWitness:
                 if all(consul.serf_status(node) == "passing" for node in NODES.values()):
                     return
             time.sleep(0.1)
-        raise HttpError("the lab's Consul did not become ready within 30 s: is something wrong with the consul on PATH?")
+        raise HttpError("the lab's Consul did not become ready within 30 s; is the consul on PATH a good one?")
 
 
 @dataclass
