@@ -62,6 +62,7 @@ class SharedLock:
         if self._session and self._consul is not None:
             with contextlib.suppress(HttpError):
                 self._consul.release(self._key, self._session)
+            with contextlib.suppress(HttpError):
                 self._consul.destroy_session(self._session)
             self._remember(None)
 
