@@ -215,6 +215,11 @@ class Memory:
     failover_at: float | None = None
 
 
+def sound(text: str) -> str:
+    """Return text from outside that can be stored and shown: half a surrogate pair is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _evidence_to_json(evidence: Evidence) -> dict[str, str]:
     return {"is": type(evidence).__name__.lower(), "reason": evidence.reason}
 

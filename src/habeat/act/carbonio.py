@@ -24,7 +24,7 @@ from typing import Any
 
 from habeat.act.run import Completed, Runner
 from habeat.errors import CarbonioError
-from habeat.model import Account, Replica
+from habeat.model import Account, Replica, sound
 
 NAMESPACES = ("MailReplica", "ha")
 SYNC_CODES = {1: "failed", 2: "was stopped", 3: "was removed", 4: "was interrupted"}
@@ -298,26 +298,21 @@ def _slim(item: dict[str, Any]) -> Any:
     """Turn an account, or a replica in it, into a fact as soon as it is parsed: a mailstore has 100,000 of them."""
     if isinstance(item.get("accountName"), str) and item["accountName"]:
         return Account(
-            name=_sound(item["accountName"]),
-            id=_sound(str(item.get("accountId") or "")),
-            mail_host=sys.intern(_sound(str(item.get("accountMailHost") or ""))),
+            name=sound(item["accountName"]),
+            id=sound(str(item.get("accountId") or "")),
+            mail_host=sys.intern(sound(str(item.get("accountMailHost") or ""))),
             sequence=_number(item.get("sequence")),
             replicas=tuple(replica for replica in item.get("replicas") or () if isinstance(replica, Replica)),
         )
     if "destination" in item:
         available = item.get("available")
         return Replica(
-            destination=sys.intern(_sound(str(item["destination"] or ""))),
+            destination=sys.intern(sound(str(item["destination"] or ""))),
             available=available if isinstance(available, bool) else None,
             sequence=_number(item.get("sequence")),
             priority=_number(item.get("priority")),
         )
     return item
-
-
-def _sound(text: str) -> str:
-    """Return text that can be written anywhere: half a surrogate pair, which JSON can hold, is spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _number(value: Any) -> int | None:

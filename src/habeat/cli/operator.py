@@ -16,7 +16,7 @@ from habeat.config.loader import duration, find, load
 from habeat.errors import UsageError
 from habeat.journal import Journal, kept
 from habeat.machine import span
-from habeat.model import Pause
+from habeat.model import Pause, sound
 from habeat.node import target_of
 from habeat.report import text
 
@@ -27,11 +27,6 @@ def _open(options: Options, *, create: bool = False) -> Journal:
 
 def _who() -> str:
     return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-
-
-def _sound(words: str) -> str:
-    """Return words that can be stored and shown, whatever the terminal's encoding made of them."""
-    return words.encode("utf-8", "backslashreplace").decode()
 
 
 @habeat.command()
@@ -104,7 +99,7 @@ def pause(options: Options, length: str | None, reason: str, by: str) -> None:
     except ValueError as error:
         raise UsageError(f"--for: {error}") from None
     with closing(_open(options, create=True)) as journal:
-        journal.pause(Pause(_sound(by), _sound(reason), now, until))
+        journal.pause(Pause(sound(by), sound(reason), now, until))
     end = f"until {text.when(until)} ({span(until - now)})" if until else "until `habeat resume`"
     answer(options, {"paused": True, "until": until}, f"habeat is paused by {by} {end}: {reason}")
 
@@ -131,7 +126,7 @@ def ack(options: Options, reason: str, by: str) -> None:
         if last is None:
             answer(options, {"acknowledged": None}, "there was no failover, so there is nothing to acknowledge")
             sys.exit(0)
-        journal.acknowledge(_sound(by), _sound(reason), time.time())
+        journal.acknowledge(sound(by), sound(reason), time.time())
     answer(
         options,
         {"acknowledged": last},
