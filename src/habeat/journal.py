@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -24,6 +25,8 @@ from habeat.model import Account, Memory, Outcome, Pause, Snapshot, Tally, Targe
 
 VERSION = 1
 KEEP_EVENTS = 100_000
+PATIENCE = 10.0
+PAUSE = 0.05
 
 SCHEMA = """
 CREATE TABLE target (
@@ -155,7 +158,7 @@ class Journal:
         secure(state_dir)
         journal: Journal | None = None
         try:
-            connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+            connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             connection.row_factory = sqlite3.Row
             journal = cls(path, connection)
             journal._prepare()
@@ -170,7 +173,7 @@ class Journal:
         self._db.execute("PRAGMA foreign_keys=ON")
         if self._db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
             return
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._write_ahead()
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found == 0:
@@ -183,6 +186,18 @@ class Journal:
                 f"the journal {self.path} has format {found}, and this habeat knows format {VERSION}; nothing is done"
             )
         self.path.chmod(0o600)
+
+    def _write_ahead(self) -> None:
+        # SQLite refuses at once, without its own wait, when two connections turn the same new file into a WAL.
+        for left in reversed(range(int(PATIENCE / PAUSE))):
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if not left or "locked" not in str(error):
+                    raise
+                time.sleep(PAUSE)
+            else:
+                return
 
     def close(self) -> None:
         """Close the file."""
