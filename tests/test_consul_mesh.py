@@ -146,8 +146,9 @@ def test_stale_gossip_after_a_cut_is_no_death(mesh: Mesh, standby: Standby) -> N
     cycles = [standby.check() for _ in range(2)]
     mesh.rejoin("mbox2")
     cycles += [standby.check() for _ in range(3)]
-    assert {3} == {cycle.code for cycle in cycles}
-    assert {"unknown", "unreachable"} >= {cycle.sight for cycle in cycles}
+    # Hearing the returned agent, Consul's own servers may call mbox1 failed until it objects: one cycle at the most.
+    assert {"unknown", "unreachable", "down"} >= {cycle.sight for cycle in cycles}
+    assert {("standby",), ("suspect",)} >= {cycle.states for cycle in cycles}, cycles
     mesh.net.mend_paths()
     assert ["up", "up", "up"] == [standby.check().sight for _ in range(3)]
     assert untouched(standby)
