@@ -33,7 +33,9 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 		--no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
-		--no-annotate pyproject.toml requirements-dev.in -o requirements-dev.lock
+		--no-annotate --extra vcenter pyproject.toml requirements-dev.in -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
+		--no-annotate --extra vcenter pyproject.toml -o requirements-vcenter.lock
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "habeat needs Python 3.10 or newer; run: make PYTHON=/path/to/python")'

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from habeat.act.carbonio import Carbonio, Recall, Zmprov
+from habeat.act.carbonio import Carbonio, Zmprov
 from habeat.act.run import Runner
 from habeat.errors import CarbonioError, CommandTimeoutError
+from habeat.journal import Recall
 from habeat.model import Account, Replica
 
 Says = Callable[..., Carbonio]

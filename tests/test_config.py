@@ -186,9 +186,41 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
         changed(('role: "appserver"', "role: consulserver")),
         ["4: local.role: this version of habeat knows the role appserver only, not consulserver"],
     ),
-    "witness of a later version": (
+    "witness without an account": (
         changed(("provider: consul", "provider: vcenter")),
-        ["8: local.provider: this version of habeat knows the provider consul only, not vcenter"],
+        [
+            "vcenter.hostname: needs a value for the witness vcenter",
+            "vcenter.username: needs a value for the witness vcenter",
+            "vcenter.password: needs a value for the witness vcenter, here or in the file vcenter.password_file",
+        ],
+    ),
+    "witness without a token": (
+        changed(("provider: consul", "provider: hetrix")),
+        ["hetrix.api_token: needs a value for the witness hetrix, here or in the file hetrix.token_file"],
+    ),
+    "service that is none": (
+        SEED + "probes: {services: [default, 'tcp://{ip}', 'https://{ip}:7071/x abc', 'smtp://{ip}']}\n",
+        [
+            "50: probes.services[1]: expected `default`, `tcp://{ip}:PORT` or `http(s)://{ip}[:PORT]/PATH`, the latter "
+            "perhaps with statuses: ` 200,204`, found 'tcp://{ip}'",
+            "50: probes.services[2]: expected",
+            "50: probes.services[3]: expected",
+        ],
+    ),
+    "failover of services that nobody asks": (
+        SEED + "policy: {service_down: failover}\n",
+        ["50: policy.service_down: needs `probes.services` to act on"],
+    ),
+    "names that are none": (
+        SEED + "hetrix: {names: {mbox1.example.com: 7, mbox2.example.com: two, mbox2.example.com: three}}\n",
+        [
+            "50: hetrix.names.mbox1.example.com: expected text, found '7'; put it in quotes",
+            "50: hetrix.names.mbox2.example.com: given twice",
+        ],
+    ),
+    "names as a list": (
+        SEED + "vcenter: {names: [a]}\n",
+        ["50: vcenter.names: expected a name for each node (`NODE: its name there`), found a list"],
     ),
     "section that is a value": (
         changed(("consul: # consul provider config\n  hostname: 127.0.0.1\n  port: 8500\n  token:", "consul: yes")),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import certify
 from habeat.act.directory import Credentials, Directory, DirectoryError
 
 pytestmark = [
@@ -252,19 +253,6 @@ def slapd(tmp_path: Path, address: str) -> Slapd:
 def unable(why: str) -> None:
     """Skip the test; in CI it fails instead."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
-
-
-def certify(folder: Path, address: str) -> None:
-    """Make a CA and a certificate for an address."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-    run(["openssl", "req", "-x509", *key, "-subj", "/CN=CA", *usage, "-keyout", "ca.key", "-out", "ca.pem"], folder)
-    (folder / "extensions").write_text(
-        f"subjectAltName=IP:{address}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n", encoding="utf-8"
-    )
-    run(["openssl", "req", *key, "-subj", f"/CN={address}", "-keyout", "key.pem", "-out", "request"], folder)
-    signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions"]
-    run(["openssl", "x509", "-req", "-in", "request", *signed, "-out", "cert.pem"], folder)
 
 
 def refused(directory: Directory, credentials: Credentials = ZIMBRA) -> str:

@@ -15,7 +15,8 @@ import pytest
 
 from facts import SAYS_DOWN, TARGET, circumstances, snapshot, verdict, vote
 from habeat.errors import JournalError
-from habeat.journal import Journal
+from habeat.grounds import Grounds
+from habeat.journal import FORMATS, Journal
 from habeat.machine import Decision, decide
 from habeat.model import Account, Done, Failed, Memory, Pause, Replica, Sight, Target
 
@@ -38,11 +39,17 @@ def decision(sight: Sight, memory: Memory) -> Decision:
     return decide(verdict(sight), TARGET.name, circumstances(memory))
 
 
+def record(journal: Journal, sight: Sight, memory: Memory, now: float = 1000.0) -> Memory:
+    """Write what follows from a sight, with made-up grounds, and return the memory as stored."""
+    grounds = Grounds(snapshot(vote(SAYS_DOWN)), circumstances(memory))
+    return journal.record(TARGET, decision(sight, memory), now, verdict(sight), grounds)
+
+
 def failing_over(journal: Journal) -> int:
     """Bring the journal to the start of a failover, and return its number."""
     memory = Memory()
     for _ in range(2):
-        memory = journal.record(TARGET, decision(Sight.DOWN, memory), 1000.0, snapshot(vote(SAYS_DOWN)), "J7", "down")
+        memory = record(journal, Sight.DOWN, memory)
     assert memory.failover is not None
     return memory.failover
 
@@ -68,10 +75,10 @@ def test_events_that_repeat_are_kept_once(journal: Journal) -> None:
     """A thousand healthy cycles are one event with a count, and the newest evidence."""
     memory = Memory()
     for now in range(1000, 1010):
-        memory = journal.record(TARGET, decision(Sight.UP, memory), float(now), snapshot(), "J1", "up")
+        memory = record(journal, Sight.UP, memory, float(now))
     (event,) = journal.events(TARGET)
     assert (10, 1000.0, 1009.0) == (event.times, event.first_at, event.last_at)
-    journal.record(TARGET, decision(Sight.DOWN, memory), 1010.0, snapshot(), "J7", "down")
+    record(journal, Sight.DOWN, memory, 1010.0)
     assert ["S4", "S1"] == [event.row for event in journal.events(TARGET)]
 
 
@@ -160,13 +167,31 @@ def test_damaged_in_use(journal: Journal) -> None:
         journal.memory(TARGET)
 
 
+def test_format_of_an_earlier_version(tmp_path: Path) -> None:
+    """A journal of an earlier habeat is brought forward, and remembers what it knew."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    with sqlite3.connect(state / "habeat.db") as db:
+        db.executescript(FORMATS[0])
+        db.execute("INSERT INTO target VALUES (?, 'suspect', 1, 0, 1000.0, NULL, NULL)", (TARGET.key,))
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    journal = Journal.open(state)
+    memory = journal.memory(TARGET)
+    assert Memory("suspect", 1, 0, 1000.0) == memory
+    assert "failing_over" == record(journal, Sight.DOWN, memory).state
+    (event,) = journal.events(TARGET)
+    journal.close()
+    assert event.circumstances is not None
+
+
 def test_format_of_a_later_version(tmp_path: Path) -> None:
     """A journal of a later habeat is not touched."""
     Journal.open(tmp_path / "state").close()
     with sqlite3.connect(tmp_path / "state" / "habeat.db") as db:
         db.execute("PRAGMA user_version=99")
     db.close()
-    with pytest.raises(JournalError, match="has format 99, and this habeat knows format 1"):
+    with pytest.raises(JournalError, match="has format 99, and this habeat knows format 2"):
         Journal.open(tmp_path / "state")
 
 

@@ -46,11 +46,12 @@ class Consul:
 
         None means that the node is unknown, or that the token may not see it; it never means dead.
         """
-        checks = self._read(f"/v1/health/node/{quote(node, safe='')}")
-        if not isinstance(checks, list) or not all(isinstance(check, dict) for check in checks):
-            raise HttpError("answered in a form that is not Consul's")
-        mine = [check for check in checks if check.get("CheckID") == "serfHealth" and check.get("Node") == node]
+        mine = [check for check in self._checks(node) if check.get("CheckID") == "serfHealth"]
         return str(mine[0].get("Status")) if mine else None
+
+    def service_status(self, node: str, service: str) -> Sequence[str]:
+        """Return the status of each check of a service on a node by a quorum-backed read."""
+        return [str(check.get("Status")) for check in self._checks(node) if check.get("ServiceName") == service]
 
     def node(self, name: str) -> Node | None:
         """Return a node of the catalog by a quorum-backed read, or None where it is not there or not to be seen."""
@@ -69,6 +70,12 @@ class Consul:
         listed = members if isinstance(members, list) else []
         gone = [item.get("Name") for item in listed if isinstance(item, dict) and item.get("Status") == LEFT]
         return next((name for name in names if name in gone), None)
+
+    def peers(self) -> Sequence[str]:
+        """Return the addresses of the servers that vote for a leader; needs no right."""
+        found = self._good(self._call("GET", "/v1/status/peers")).json()
+        listed = found if isinstance(found, list) else []
+        return [str(peer).rpartition(":")[0].strip("[]") for peer in listed]
 
     def require_leader(self) -> None:
         """Prove that the cluster has a leader backed by a quorum; raises HttpError where it has not."""
@@ -115,6 +122,12 @@ class Consul:
             raise HttpError("described the lock in a form that is not Consul's") from error
 
     # -- plumbing
+
+    def _checks(self, node: str) -> list[dict[str, Any]]:
+        checks = self._read(f"/v1/health/node/{quote(node, safe='')}")
+        if not isinstance(checks, list) or not all(isinstance(check, dict) for check in checks):
+            raise HttpError("answered in a form that is not Consul's")
+        return [check for check in checks if check.get("Node") == node]
 
     def _read(self, path: str) -> Any:
         return _trusted(self._good(self._call("GET", f"{path}?consistent"))).json()

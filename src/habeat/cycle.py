@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from habeat.errors import HabeatError
+from habeat.grounds import Grounds, conclude
 from habeat.journal import Journal
-from habeat.judge import blind_spot, judge
-from habeat.machine import Circumstances, Command, Decision, Level, State, decide, settle
+from habeat.judge import blind_spot
+from habeat.machine import Circumstances, Command, Decision, Level, State, settle
 from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Verdict
 from habeat.report.lockfiles import LockFiles
 from habeat.roles import Traits
@@ -66,10 +67,10 @@ class Cycle:
     def run(self) -> Ended:
         """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
         memory = self.journal.memory(self.target)
-        snapshot = self.observe(self.clock())
-        verdict = judge(snapshot, self.policy)
-        decision = decide(verdict, self.target.name, self._facts(memory))
-        memory = self.journal.record(self.target, decision, self.clock(), snapshot, verdict.rule, verdict.sight.value)
+        snapshot = replace(self.observe(self.clock()), reached_at=memory.reached_at, served=memory.served)
+        grounds = Grounds(snapshot, self._facts(memory))
+        verdict, decision = conclude(grounds)
+        memory = self.journal.record(self.target, decision, self.clock(), verdict, grounds)
         self.report.decision(self.target, decision, verdict.rule, snapshot)
         self._warn(snapshot, verdict, decision)
         self._mark(verdict, decision)
@@ -123,9 +124,9 @@ class Cycle:
         """Bring the lock files in line with what is now known."""
         taken = decision.after in (State.FAILING_OVER, State.ACTIVE)
         confirmed = decision.memory.downs >= self.policy.confirmations
-        down = {Sight.UP: False, Sight.UNREACHABLE: False, Sight.UNKNOWN: None, Sight.DOWN: taken or confirmed}
+        alive = verdict.sight in (Sight.UP, Sight.SERVICE_DOWN, Sight.UNREACHABLE)
         complaints = self.files.sync(
-            down=down[verdict.sight],
+            down=False if alive else None if verdict.sight is Sight.UNKNOWN else taken or confirmed,
             promotion=taken and verdict.sight is not Sight.UP,
             module=self.held(),
             sentence=decision.sentence,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+from enum import Enum
 
 
 class HabeatError(Exception):
@@ -61,8 +63,37 @@ class CarbonioError(HabeatError):
     """Carbonio answered, and the answer is not a success."""
 
 
+LOCAL_FAULTS = {
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+}
+"""What the kernel says when a question never left this host, so that no answer says nothing of the other."""
+
+
+class Fault(Enum):
+    """Why an HTTP call got no usable answer."""
+
+    OURS = "the question never left this host"
+    SILENT = "nobody took the connection"
+    REFUSED = "the connection was refused"
+    UNTRUSTED = "there is somebody whose certificate is not trusted"
+    BROKEN = "there is somebody, and what came is no answer"
+
+
 class HttpError(HabeatError):
     """An HTTP call got no usable answer: refused, timed out, TLS not trusted, or not the expected format."""
+
+    def __init__(self, message: str, fault: Fault = Fault.BROKEN) -> None:
+        self.fault = fault
+        super().__init__(message)
 
 
 class HttpRefusedError(HttpError):

@@ -8,12 +8,11 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from habeat.errors import HttpError
+from habeat.errors import LOCAL_FAULTS, Fault, HttpError
 
 LARGEST_BODY = 64 * 1024 * 1024
 
@@ -47,68 +46,93 @@ class Endpoint:
     scheme: str = "http"
     timeout: float = 5.0
     ca_file: str = ""
+    verify_tls: bool = True
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """Make one call; raises HttpError if there is no complete answer within the time-out."""
-        connection = self._connection()
-        alarm = _Alarm(connection, self.timeout)
+        connection, connected = self._connection(), False
         try:
-            alarm.start()  # a TLS handshake can trickle too
-            connection.connect()
-            connection.request(method, path, body, dict(self.headers))
-            response = connection.getresponse()
-            body = _body(response)
-            if alarm.rang:
-                raise TimeoutError
+            with Alarm(self.timeout) as alarm:  # a TLS handshake can trickle too
+                alarm.watch(connection)
+                connection.connect()
+                connected = True
+                connection.request(method, path, body, dict(self.headers))
+                response = connection.getresponse()
+                body = _body(response)
+                alarm.check()
             return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         except ssl.SSLCertVerificationError as error:
-            raise HttpError(f"its TLS certificate is not trusted ({error.verify_message})") from error
+            said = f"its TLS certificate is not trusted ({error.verify_message})"
+            raise HttpError(said, Fault.UNTRUSTED) from error
         except ValueError as error:  # its text would quote what could not be sent, such as a token
-            raise HttpError("cannot be asked: the request has characters that HTTP cannot carry") from error
+            raise HttpError("cannot be asked: the request has characters that HTTP cannot carry", Fault.OURS) from error
         except (OSError, http.client.HTTPException) as error:
+            fault = _fault(error, connected=connected or connection.sock is not None)
             if alarm.rang or isinstance(error, TimeoutError):
-                raise HttpError(f"did not answer within {self.timeout:g} s") from error
+                raise HttpError(f"did not answer within {self.timeout:g} s", fault) from error
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise HttpError(f"cannot be asked ({reason})") from error
+            raise HttpError(f"cannot be asked ({reason})", fault) from error
         finally:
-            alarm.cancel()
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.scheme != "https":
             return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file or None)
-        except OSError as error:
-            raise HttpError(f"the CA file {self.ca_file} cannot be read ({error.strerror or error})") from error
+        context = tls_context(self.ca_file, verify=self.verify_tls)
         return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout, context=context)
 
 
-class _Alarm:
-    """Breaks a connection off when its time is up; a socket's own time-out starts anew with every byte."""
+def tls_context(ca_file: str, *, verify: bool) -> ssl.SSLContext:
+    """Return how to speak TLS: trusting one CA file, or the system's; raises HttpError if the file is no good."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise HttpError(f"the CA file {ca_file} cannot be read ({error.strerror or error})", Fault.OURS) from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
-    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
+
+class Alarm:
+    """Breaks connections off when its time is up; a socket's own time-out starts anew with every byte."""
+
+    def __init__(self, seconds: float) -> None:
         self.rang = False
-        self._connection = connection
-        self._deadline = time.monotonic() + seconds
-        self._timer: threading.Timer | None = None
-
-    def start(self) -> None:
-        """Set the alarm."""
-        self._timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._ring)
+        self._connections: list[http.client.HTTPConnection] = []
+        self._timer = threading.Timer(seconds, self._ring)
         self._timer.daemon = True
-        self._timer.start()
 
-    def cancel(self) -> None:
-        """Unset it."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def __enter__(self) -> Alarm:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def watch(self, connection: http.client.HTTPConnection) -> None:
+        """Break this connection off too when the time is up."""
+        self._connections.append(connection)
+
+    def check(self) -> None:
+        """Raise TimeoutError if the time is up."""
+        if self.rang:
+            raise TimeoutError
 
     def _ring(self) -> None:
         self.rang = True
-        with contextlib.suppress(OSError, AttributeError):
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        for connection in self._connections:
+            with contextlib.suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _fault(error: Exception, *, connected: bool) -> Fault:
+    if isinstance(error, ConnectionRefusedError):
+        return Fault.REFUSED
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in LOCAL_FAULTS:
+        return Fault.OURS
+    return Fault.BROKEN if connected else Fault.SILENT
 
 
 def _body(response: http.client.HTTPResponse) -> bytes:

@@ -15,15 +15,15 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from habeat.errors import JournalError
+from habeat.grounds import Grounds, grounds_to_json
 from habeat.machine import Command, Decision, State
-from habeat.model import Account, Memory, Outcome, Pause, Snapshot, Tally, Target, snapshot_to_json
+from habeat.model import Account, Memory, Outcome, Pause, Tally, Target, Verdict
 
-VERSION = 1
 KEEP_EVENTS = 100_000
 PATIENCE = 10.0
 PAUSE = 0.05
@@ -60,6 +60,16 @@ CREATE TABLE pause (
 CREATE TABLE ack (id INTEGER PRIMARY KEY, at REAL NOT NULL, owner TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+FORMATS = (
+    SCHEMA,
+    """
+ALTER TABLE target ADD COLUMN reached_at REAL;
+ALTER TABLE target ADD COLUMN served TEXT NOT NULL DEFAULT '';
+ALTER TABLE event ADD COLUMN circumstances TEXT
+""",
+)
+"""What makes each format of the file out of the one before it, beginning with an empty file."""
+VERSION = len(FORMATS)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,6 +147,15 @@ class Event:
     sentence: str
     evidence: dict[str, Any] | None
     failover: int | None
+    circumstances: dict[str, Any] | None
+
+
+class Recall:
+    """One value that an adapter remembers between cycles: `read` returns the last that was written, or None."""
+
+    def __init__(self, read: Callable[[], str | None], write: Callable[[str], None]) -> None:
+        self.read = read
+        self.write = write
 
 
 class Journal:
@@ -176,11 +195,11 @@ class Journal:
         self._write_ahead()
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
-                for statement in SCHEMA.split(";"):
+            if 0 <= found < VERSION:
+                for statement in ";".join(FORMATS[found:]).split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={VERSION}")
-        if found not in (0, VERSION):
+        if not 0 <= found <= VERSION:
             self.close()
             raise JournalError(
                 f"the journal {self.path} has format {found}, and this habeat knows format {VERSION}; nothing is done"
@@ -220,7 +239,8 @@ class Journal:
     def memory(self, target: Target) -> Memory:
         """Return what is remembered of a target, or a fresh memory for one never seen."""
         row = self._db.execute(
-            "SELECT state, downs, ups, seen_at, failover, failover_at FROM target WHERE key=?", (target.key,)
+            "SELECT state, downs, ups, seen_at, failover, failover_at, reached_at, served FROM target WHERE key=?",
+            (target.key,),
         ).fetchone()
         return Memory(**row) if row else Memory()
 
@@ -230,16 +250,14 @@ class Journal:
         target: Target,
         decision: Decision,
         now: float,
-        snapshot: Snapshot | None = None,
-        rule: str = "",
-        sight: str = "",
+        verdict: Verdict | None = None,
+        grounds: Grounds | None = None,
     ) -> Memory:
-        """Write a decision with its evidence and return the memory as stored.
+        """Write a decision with the verdict and the grounds it was made on, and return the memory as stored.
 
         A decision that starts a failover opens its saga, or the next round of it, in the same transaction.
         """
         memory = decision.memory
-        evidence = json.dumps(snapshot_to_json(snapshot), ensure_ascii=False) if snapshot else None
         with self._transaction():
             if decision.command is Command.ACTIVATE and decision.before is State.ACTIVE:
                 self._db.execute(
@@ -262,8 +280,8 @@ class Journal:
                 ).fetchone()
                 memory = replace(memory, failover=earlier["id"])
             self._db.execute(
-                "INSERT OR REPLACE INTO target (key, state, downs, ups, seen_at, failover, failover_at)"
-                " VALUES (?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO target (key, state, downs, ups, seen_at, failover, failover_at, reached_at,"
+                " served) VALUES (?,?,?,?,?,?,?,?,?)",
                 (
                     target.key,
                     memory.state,
@@ -272,47 +290,46 @@ class Journal:
                     memory.seen_at,
                     memory.failover,
                     memory.failover_at,
+                    memory.reached_at,
+                    memory.served,
                 ),
             )
-            self._event(target, decision, now, evidence, rule, sight, memory.failover)
+            self._event(target, replace(decision, memory=memory), now, verdict, grounds)
         return memory
 
     def _event(
-        self,
-        target: Target,
-        decision: Decision,
-        now: float,
-        evidence: str | None,
-        rule: str,
-        sight: str,
-        failover: int | None,
+        self, target: Target, decision: Decision, now: float, verdict: Verdict | None, grounds: Grounds | None
     ) -> None:
+        rule = verdict.rule if verdict else ""
+        kept = grounds_to_json(grounds) if grounds else {"snapshot": None, "facts": None}
+        evidence, circumstances = (_json(kept[part]) for part in ("snapshot", "facts"))
         last = self._db.execute(
             "SELECT id, row, rule FROM event WHERE target=? ORDER BY id DESC LIMIT 1", (target.key,)
         ).fetchone()
         if last and (last["row"], last["rule"]) == (decision.row, rule):
             self._db.execute(
-                "UPDATE event SET last_at=?, times=times+1, sentence=?, evidence=? WHERE id=?",
-                (now, decision.sentence, evidence, last["id"]),
+                "UPDATE event SET last_at=?, times=times+1, sentence=?, evidence=?, circumstances=? WHERE id=?",
+                (now, decision.sentence, evidence, circumstances, last["id"]),
             )
             return
         added = self._db.execute(
             "INSERT INTO event (target, first_at, last_at, row, rule, sight, before, after, level, exit, sentence,"
-            " evidence, failover) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " evidence, circumstances, failover) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 target.key,
                 now,
                 now,
                 decision.row,
                 rule,
-                sight,
+                verdict.sight.value if verdict else "",
                 decision.before.value,
                 decision.after.value,
                 decision.level.value,
                 decision.exit,
                 decision.sentence,
                 evidence,
-                failover,
+                circumstances,
+                decision.memory.failover,
             ),
         )
         self._db.execute("DELETE FROM event WHERE id <= ?", ((added.lastrowid or 0) - KEEP_EVENTS,))
@@ -325,7 +342,8 @@ class Journal:
             (target.key if target else None, event, limit),
         ).fetchall()
         return [
-            Event(**{**dict(row), "evidence": json.loads(row["evidence"]) if row["evidence"] else None}) for row in rows
+            Event(**{**dict(row), **{part: json.loads(row[part] or "null") for part in ("evidence", "circumstances")}})
+            for row in rows
         ]
 
     # -- the saga
@@ -537,6 +555,14 @@ class Journal:
         """Return a remembered fact."""
         row = self._db.execute("SELECT value FROM note WHERE key=?", (key,)).fetchone()
         return str(row["value"]) if row else None
+
+    def recall(self, key: str) -> Recall:
+        """Return the place for one remembered value."""
+        return Recall(partial(self.noted, key), partial(self.note, key))
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def kept(state_dir: Path) -> bool:

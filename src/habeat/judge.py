@@ -2,7 +2,12 @@
 
 The rules, first match wins:
 
-J1  a probe reached the target                          -> up
+J1  a probe reached the target, and no service is dead  -> up
+J8  it was reached, a service on it is dead, and the
+    policy does not act on that, or nobody else agrees  -> service down
+J9  it was reached, its services are dead, the policy
+    acts on that, they were seen at work before, and a
+    witness or a second probe agrees                    -> down
 J2  a witness with fresh knowledge sees it alive        -> unreachable (alive, but not from here)
 J3  a probe could not even be sent                      -> unknown (our own fault)
 J4  gateways are set and none of them answers           -> unknown (we are cut off)
@@ -11,31 +16,33 @@ J5  no gateways are set and no witness that needs the
 J6  fewer fresh down votes than `required`              -> unknown (not enough witnesses)
 J7  silence everywhere and enough down votes            -> down
 
-Unknown is never a vote. A vote counts as unknown when its knowledge is older than `policy.freshness`, or when
-the witness stands in the suspect site and would therefore be worth nothing exactly when it matters.
+Unknown is never a vote. A vote counts as unknown when its knowledge is older than it may be; and a vote for death
+also when the witness stands in the suspect site, and would therefore be worth nothing exactly when it matters, or
+when its knowledge is from before we last reached the target ourselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from habeat.model import Down, Policy, Sight, Snapshot, Unknown, Up, Verdict, Vote
+from habeat.model import Down, Policy, Probe, Sight, Snapshot, Unknown, Up, Verdict, Vote
 
 
 def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one return for each rule
     """Return the verdict on the snapshot's target by the rules at the top of this module."""
-    site = snapshot.target.site
-    votes = tuple(weigh(vote, site, policy) for vote in snapshot.votes)
-    reached = [probe for probe in snapshot.probes if isinstance(probe.evidence, Up)]
-    unsent = [probe for probe in snapshot.probes if isinstance(probe.evidence, Unknown)]
+    votes = tuple(weigh(vote, snapshot, policy) for vote in snapshot.votes)
+    probes = (*snapshot.probes, *snapshot.services)
+    reached = [probe for probe in probes if probe.reached]
+    unsent = [probe for probe in probes if isinstance(probe.evidence, Unknown)]
     alive = [vote for vote in votes if isinstance(vote.evidence, Up)]
     dead = [vote for vote in votes if isinstance(vote.evidence, Down)]
-    silence = "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in snapshot.probes)
+    silence = _probed(probes)
 
     if reached:
-        return Verdict(Sight.UP, "J1", f"{reached[0].address} {reached[0].evidence.reason}")
+        return _reached(snapshot, reached[0], policy)
     if alive:
-        return Verdict(Sight.UNREACHABLE, "J2", f"{silence}, but {tell(alive)}")
+        return Verdict(Sight.UNREACHABLE, "J2", f"{silence}, but {tell(votes)}")
     if unsent or not snapshot.probes:
         return Verdict(Sight.UNKNOWN, "J3", f"the probe could not be made: {silence or 'none is configured'}")
     if snapshot.gateways and not any(isinstance(probe.evidence, Up) for probe in snapshot.gateways):
@@ -46,36 +53,85 @@ def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one 
     if len(dead) < policy.required:
         wanted = f"{len(dead)} of {policy.required} needed witnesses call it down"
         return Verdict(Sight.UNKNOWN, "J6", f"{silence}, but only {wanted}: {tell(votes)}")
-    return Verdict(Sight.DOWN, "J7", f"{silence}, and {tell(dead)}")
+    return Verdict(Sight.DOWN, "J7", f"{silence}, and {tell(votes)}")
 
 
-def weigh(vote: Vote, suspect_site: str, policy: Policy) -> Vote:
+def _reached(snapshot: Snapshot, first: Probe, policy: Policy) -> Verdict:
+    """Return the verdict on a host that lives: by its services, and what witnesses say of them."""
+    dead = [probe for probe in snapshot.services if isinstance(probe.evidence, Down)]
+    if not dead:
+        works = all(isinstance(probe.evidence, Up) for probe in snapshot.services)
+        served = snapshot.asked_services if works else ""
+        return Verdict(Sight.UP, "J1", f"{first.address} {first.evidence.reason}", reached=True, served=served)
+    votes = tuple(weigh(vote, snapshot, policy) for vote in snapshot.service_votes)
+    seen = _probed([first, *(probe for probe in snapshot.services if probe is not first)])
+    said = f"{seen}{f'; {tell(votes)}' if votes else ''}"
+    if not policy.service_down:
+        return Verdict(Sight.SERVICE_DOWN, "J8", said, reached=True)
+    doubt = _doubt(snapshot, votes)
+    if doubt:
+        return Verdict(Sight.SERVICE_DOWN, "J8", f"{said}, but {doubt}", reached=True)
+    return Verdict(Sight.DOWN, "J9", f"the host lives, but its service is dead: {said}", reached=True)
+
+
+def _doubt(snapshot: Snapshot, votes: tuple[Vote, ...]) -> str | None:
+    """Return why the death of a service is not sure enough to act on, or None.
+
+    What was never seen at work may not be there at all. Silence is weak: a firewall makes it too. A second probe
+    path agrees only if both got an answer, and a bad one.
+    """
+    alive = [vote for vote in votes if isinstance(vote.evidence, Up)]
+    answers = [probe for probe in snapshot.services if isinstance(probe.evidence, Up)]
+    if snapshot.asked_services != snapshot.served:
+        return "these services were never seen at work, so the configuration may be wrong"
+    if answers:
+        return f"{answers[0].address} still answers"
+    if alive:
+        return f"{alive[0].witness} sees it at work"
+    refusals = {probe.address for probe in snapshot.services if isinstance(probe.evidence, Down) and probe.answered}
+    if any(isinstance(vote.evidence, Down) for vote in votes) or len(refusals) > 1:
+        return None
+    return "no witness and no second probe that got an answer confirm it"
+
+
+def _probed(probes: Iterable[Probe]) -> str:
+    return "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in probes)
+
+
+def weigh(vote: Vote, snapshot: Snapshot, policy: Policy) -> Vote:
     """Return the vote as it counts: stale or misplaced ones become unknown, and say why."""
     if isinstance(vote.evidence, Unknown):
         return vote
-    if not 0 <= vote.age <= policy.freshness:
+    down = isinstance(vote.evidence, Down)
+    reached = snapshot.reached_at
+    if not 0 <= vote.age <= (policy.freshness if vote.holds is None else vote.holds):
         why = f"knows nothing newer than {vote.age:.0f} s"
-    elif vote.site == suspect_site and isinstance(vote.evidence, Down):
-        why = f"stands in the suspect site {suspect_site} itself"
+    elif down and vote.site == snapshot.target.site:
+        why = f"stands in the suspect site {vote.site} itself"
+    elif down and reached is not None and snapshot.at - vote.age < reached <= snapshot.at:
+        why = f"knows of a death {vote.age:.0f} s ago, but we reached it {snapshot.at - reached:.0f} s ago"
     else:
         return vote
     return replace(vote, evidence=Unknown(why))
 
 
-def tell(votes: tuple[Vote, ...] | list[Vote]) -> str:
+def tell(votes: Iterable[Vote]) -> str:
     """Return the votes as one clause: each witness with what it says and how old its knowledge is."""
 
     def one(vote: Vote) -> str:
-        age = f" ({vote.age:.0f} s ago)" if vote.age >= 1 else ""
-        return f"{vote.witness} {vote.evidence.reason}{age}"
+        age = "just now" if vote.age < 1 else f"{vote.age:.0f} s ago"
+        return f"{vote.witness} {vote.evidence.reason}{'' if isinstance(vote.evidence, Unknown) else f' ({age})'}"
 
     return "; ".join(one(vote) for vote in votes) or "no witness is configured"
 
 
 def blind_spot(snapshot: Snapshot, policy: Policy) -> str | None:
     """Return what would keep us from failing over if the target died now, or None where nothing would."""
-    votes = [weigh(vote, snapshot.target.site, policy) for vote in snapshot.votes]
+    unsent = [probe for probe in snapshot.services if isinstance(probe.evidence, Unknown)]
+    if unsent:
+        return _probed(unsent)
+    votes = [weigh(vote, snapshot, policy) for vote in snapshot.votes]
     able = [vote for vote in votes if not isinstance(vote.evidence, Unknown)]
-    if len(able) >= policy.required:
+    if len(able) + len(snapshot.unasked) >= policy.required:
         return None
     return tell([vote for vote in votes if isinstance(vote.evidence, Unknown)])

@@ -8,14 +8,15 @@ States
     failing_back       the target is back and the plan is being undone (roles that can undo it by themselves)
     awaiting_failback  the target is back and only a person may move things back
 
-Each cycle brings one sight (up, unreachable, down, unknown). A running plan then brings one result (done, partial,
-waiting, failed). For every state and sight, and for every state that runs a plan and every result, TRANSITIONS
-has a list of rows; the first whose guard holds is taken, and the last has no guard, so something is always decided.
+Each cycle brings one sight (up, service_down, unreachable, down, unknown). A running plan then brings one result
+(done, partial, waiting, failed). For every state and sight, and for every state that runs a plan and every result,
+TRANSITIONS has a list of rows; the first whose guard holds is taken, and the last has no guard, so something is
+always decided.
 
 What wins over what
-    Only `down` starts or continues what would take the target's work away. `unknown` and `unreachable` never do;
-    they break the row of confirmations too. What was promoted is still cared for (flushed, restarted) whatever
-    is seen, because leaving that half done hurts and doing it does not.
+    Only `down` starts or continues what would take the target's work away. `unknown`, `unreachable` and
+    `service_down` never do; they break the row of confirmations too. What was promoted is still cared for (flushed,
+    restarted) whatever is seen, because leaving that half done hurts and doing it does not.
     A pause wins over every command. The cooldown wins over a new failover, never over one that has begun.
 
 The order of effects, which the cycle keeps: journal the decision durably, then act, then journal the result.
@@ -134,6 +135,7 @@ _COOLING = (
     "Nothing is done; `habeat ack` allows the next failover."
 )
 _START = "{target} is dead, {downs} of {confirmations} cycles agree: {why}. Failing over now."
+_SERVICE_DOWN = "{target} answers, but its service is dead: {why}. " + _NOTHING
 _CANNOT_TELL = "Cannot tell whether {target} is alive: {why}. " + _NOTHING
 _UNREACHABLE = "{target} is alive but unreachable from here: {why}. " + _NOTHING
 _HOLD = "The failover of {target} is held, because it is no longer surely dead: {why}. " + _NOTHING
@@ -145,6 +147,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     State.STANDBY: {
         Sight.UP: (
             Row("S1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.INFO, 0, "{target} is up: {why}."),
+        ),
+        Sight.SERVICE_DOWN: (
+            Row("S8", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
         ),
         Sight.UNREACHABLE: (
             Row("S2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
@@ -163,6 +168,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
         Sight.UP: (
             Row("U1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is up again: {why}. It was a blip; nothing was done."),
+        ),
+        Sight.SERVICE_DOWN: (
+            Row("U8", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
         ),
         Sight.UNREACHABLE: (
             Row("U2", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
@@ -185,6 +193,11 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "{target} is back in mid-failover: {why}. No further account is taken; the rest is finished."),
             Row("F3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is back before anything was taken over: {why}. The failover is abandoned."),
+        ),
+        Sight.SERVICE_DOWN: (
+            Row("F13", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
+            Row("F14", _G.BEGUN, _S.FAILING_OVER, _C.CARE, _L.ERROR, 3, _CARE),
+            Row("F15", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
         ),
         Sight.UNREACHABLE: (
             Row("F4", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
@@ -216,6 +229,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("A4", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
                 "{target} is back: {why}. Failing back now."),
         ),
+        Sight.SERVICE_DOWN: (
+            Row("A11", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
+        ),
         Sight.UNREACHABLE: (
             Row("A5", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
         ),
@@ -238,6 +254,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("B2", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
                 "{target} is up: {why}. The failback goes on."),
         ),
+        Sight.SERVICE_DOWN: (
+            Row("B8", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
+        ),
         Sight.UNREACHABLE: (
             Row("B3", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
         ),
@@ -257,6 +276,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "{target} is up: {why}. The last failover was acknowledged; it is watched as before."),
             Row("W2", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.INFO, 0,
                 "{target} is up: {why}. Its accounts stay here; `habeat ack` ends this reminder."),
+        ),
+        Sight.SERVICE_DOWN: (
+            Row("W9", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
         ),
         Sight.UNREACHABLE: (
             Row("W3", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
@@ -307,7 +329,7 @@ RESULTS: dict[State, dict[Result, Row]] = {
 def decide(verdict: Verdict, target: str, facts: Circumstances) -> Decision:
     """Return what follows from a verdict: journal it durably first, then act on its command."""
     before = State(facts.memory.state)
-    memory = _count(verdict.sight, facts)
+    memory = _count(verdict, facts)
     facts = replace(facts, memory=memory)
     row = next(row for row in TRANSITIONS[before][verdict.sight] if _holds(row.guard, facts))
     return _decision(row, before, target, verdict.why, facts)
@@ -337,13 +359,15 @@ def _decision(row: Row, before: State, target: str, why: str, facts: Circumstanc
     return Decision(row.id, before, row.then, row.command, row.level, row.exit, sentence, memory)
 
 
-def _count(sight: Sight, facts: Circumstances) -> Memory:
+def _count(verdict: Verdict, facts: Circumstances) -> Memory:
     """Return the memory with this sight counted; cycles too far apart, or from the future, confirm nothing."""
-    memory = facts.memory
+    memory, sight = facts.memory, verdict.sight
     near = 0 <= facts.now - memory.seen_at <= facts.policy.window
     downs = (memory.downs if near else 0) + 1 if sight is Sight.DOWN else 0
     ups = (memory.ups if near else 0) + 1 if sight is Sight.UP else 0
-    return replace(memory, downs=downs, ups=ups, seen_at=facts.now)
+    reached_at = facts.now if verdict.reached else memory.reached_at
+    served = verdict.served or memory.served
+    return replace(memory, downs=downs, ups=ups, seen_at=facts.now, reached_at=reached_at, served=served)
 
 
 def _holds(guard: Guard, facts: Circumstances) -> bool:

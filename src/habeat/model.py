@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,29 @@ class Target:
 
 @dataclass(frozen=True)
 class Probe:
-    """What one question to one address gave."""
+    """What one question to one address gave.
+
+    `answered` tells that something there spoke, even if what it said was bad news: a refusal, a wrong status.
+    """
 
     kind: str
     address: str
     evidence: Evidence
+    answered: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the question proves that the host lives."""
+        return self.answered or isinstance(self.evidence, Up)
 
 
 @dataclass(frozen=True)
 class Vote:
     """What one witness says of the target.
 
-    `age` is the age of its knowledge in seconds. `site` is where the witness stands, or None when it is
-    not bound to one. `networked` tells that a clear answer cannot be had by a host that is cut off.
+    `age` is the age of its knowledge in seconds, `holds` how old it may become, or None where the policy says that.
+    `site` is where the witness stands, or None when it is not bound to one. `networked` tells that a clear answer
+    cannot be had by a host that is cut off.
     """
 
     witness: str
@@ -68,23 +80,40 @@ class Vote:
     age: float = 0.0
     site: str | None = None
     networked: bool = True
+    holds: float | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All evidence of one cycle, taken once; `at` is Unix time in seconds."""
+    """All evidence of one cycle, taken once; `at` is Unix time in seconds.
+
+    `probes` ask the host, `services` what runs on it, and `service_votes` are what witnesses say of those. `unasked`
+    names the witnesses that are asked only when the host is silent. `reached_at` is when an earlier cycle last
+    reached it, `served` names the services that an earlier cycle found at work, all of them at once.
+    """
 
     at: float
     target: Target
     probes: tuple[Probe, ...]
     votes: tuple[Vote, ...]
     gateways: tuple[Probe, ...] = ()
+    services: tuple[Probe, ...] = ()
+    service_votes: tuple[Vote, ...] = ()
+    unasked: tuple[str, ...] = ()
+    reached_at: float | None = None
+    served: str = ""
+
+    @property
+    def asked_services(self) -> str:
+        """Return the services that were asked, as `served` names them."""
+        return " ".join(sorted({probe.address for probe in self.services}))
 
 
 class Sight(Enum):
     """How the target looks after all evidence is weighed."""
 
     UP = "up"
+    SERVICE_DOWN = "service_down"
     UNREACHABLE = "unreachable"
     DOWN = "down"
     UNKNOWN = "unknown"
@@ -92,11 +121,38 @@ class Sight(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one snapshot: what is seen, by which rule, and why, as a clause without a full stop."""
+    """The judgement of one snapshot: what is seen, by which rule, and why, as a clause without a full stop.
+
+    `reached` tells that the host lives, `served` which services were all found at work.
+    """
 
     sight: Sight
     rule: str
     why: str
+    reached: bool = False
+    served: str = ""
+
+
+class Health(Enum):
+    """How well something is, for `habeat doctor`."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what it is, what was found, and how to mend it where it is not well.
+
+    `names` lists whom it concerns, where they are many.
+    """
+
+    health: Health
+    subject: str
+    says: str
+    mend: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +160,8 @@ class Policy:
     """The numbers the judge and the machine go by; durations in seconds.
 
     `freshness` is how old a witness's knowledge may be. `window` is how far apart two cycles may lie and
-    still confirm each other. `repeat` is how often a finished failover looks for late accounts.
+    still confirm each other. `repeat` is how often a finished failover looks for late accounts. `service_down` tells
+    to act on a dead service as on a dead host.
     """
 
     confirmations: int = 2
@@ -113,6 +170,7 @@ class Policy:
     window: float = 3600.0
     cooldown: float = 8 * 3600.0
     repeat: float = 60.0
+    service_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +261,9 @@ class Pause:
 class Memory:
     """What the machine remembers of a target between cycles, all of it durable.
 
-    `downs` and `ups` count consecutive cycles with that sight, `seen_at` is when the last one was.
-    `failover_at` is when the last failover ended, or None if there never was one.
+    `downs` and `ups` count consecutive cycles with that sight, `seen_at` is when the last one was, `reached_at` when
+    a probe last reached it, `served` which services were last found at work. `failover_at` is when the last failover
+    ended, or None if there never was one.
     """
 
     state: str = "standby"
@@ -213,11 +272,16 @@ class Memory:
     seen_at: float = 0.0
     failover: int | None = None
     failover_at: float | None = None
+    reached_at: float | None = None
+    served: str = ""
 
 
 def sound(text: str) -> str:
     """Return text from outside that can be stored and shown: half a surrogate pair is spelled out."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+SAID = ("probes", "votes", "gateways", "services", "service_votes")
 
 
 def _evidence_to_json(evidence: Evidence) -> dict[str, str]:
@@ -232,28 +296,33 @@ def _evidence_from_json(data: dict[str, str]) -> Evidence:
 def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return the snapshot as plain JSON types, complete enough to be judged again."""
 
-    def probe(item: Probe) -> dict[str, Any]:
-        return {"kind": item.kind, "address": item.address, "evidence": _evidence_to_json(item.evidence)}
+    def plain(item: Probe | Vote) -> dict[str, Any]:
+        return {**vars(item), "evidence": _evidence_to_json(item.evidence)}
 
     return {
-        "at": snapshot.at,
+        **vars(snapshot),
         "target": dict(vars(snapshot.target)),
-        "probes": [probe(item) for item in snapshot.probes],
-        "votes": [{**vars(vote), "evidence": _evidence_to_json(vote.evidence)} for vote in snapshot.votes],
-        "gateways": [probe(item) for item in snapshot.gateways],
+        **{name: [plain(item) for item in getattr(snapshot, name)] for name in SAID},
+        "unasked": list(snapshot.unasked),
     }
 
 
 def snapshot_from_json(data: dict[str, Any]) -> Snapshot:
-    """Return the snapshot that `snapshot_to_json` wrote."""
+    """Return the snapshot that `snapshot_to_json` wrote, also one of an earlier version that kept less."""
 
-    def probe(item: dict[str, Any]) -> Probe:
-        return Probe(item["kind"], item["address"], _evidence_from_json(item["evidence"]))
+    def read(kind: type[T], name: str) -> tuple[T, ...]:
+        items = data.get(name, ())
+        return tuple(kind(**{**item, "evidence": _evidence_from_json(item["evidence"])}) for item in items)
 
     return Snapshot(
         at=data["at"],
         target=Target(**data["target"]),
-        probes=tuple(probe(item) for item in data["probes"]),
-        votes=tuple(Vote(**{**item, "evidence": _evidence_from_json(item["evidence"])}) for item in data["votes"]),
-        gateways=tuple(probe(item) for item in data["gateways"]),
+        probes=read(Probe, "probes"),
+        votes=read(Vote, "votes"),
+        gateways=read(Probe, "gateways"),
+        services=read(Probe, "services"),
+        service_votes=read(Vote, "service_votes"),
+        unasked=tuple(data.get("unasked", ())),
+        reached_at=data.get("reached_at"),
+        served=data.get("served", ""),
     )

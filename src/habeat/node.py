@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from habeat.config.loader import read_token
-from habeat.config.model import Config
+from habeat.config.model import Config, Provider
+from habeat.config.secrets import SECRETS
+from habeat.config.services import DEFAULT, DEFAULTS, ServiceUrl
 from habeat.consul import Consul
 from habeat.cycle import Cycle, Report
 from habeat.errors import ConfigError, Problem
 from habeat.http import Endpoint
-from habeat.journal import Journal
+from habeat.journal import Journal, Recall
 from habeat.model import Policy, Target
-from habeat.observe import Observer, Reach, Witness
+from habeat.observe import Observer, Reach, Service, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
@@ -42,21 +41,21 @@ def policy_of(config: Config) -> Policy:
         window=config.policy.confirmation_window,
         cooldown=config.policy.cooldown,
         repeat=config.policy.late_accounts,
+        service_down=config.policy.service_down == "failover",
     )
 
 
 def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Report) -> Cycle:
     """Return the cycle that this node runs; raises ConfigError where a secret's file cannot be read."""
     target = target_of(config)
-    token = _token(config)
-    consul = Consul(_consul_endpoint(config, token))
+    consul = consul_of(config)
     secondary = config.local.whoami == "secondary"
 
     def plan() -> Plan:
         from habeat.act.run import Runner  # noqa: PLC0415  a healthy cycle runs no command
         from habeat.roles.assembly import appserver  # noqa: PLC0415
 
-        runner = Runner(config.carbonio.user, lock_descriptor, (token,))
+        runner = Runner(config.carbonio.user, lock_descriptor, (secret_of(config, "consul"),))
         return appserver(config, target, journal, consul, runner)
 
     return Cycle(
@@ -64,10 +63,11 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
         policy=policy_of(config),
         observe=Observer(
             target=target,
-            reach=_reach(config),
-            witnesses=_witnesses(config, consul),
+            reach=reach_of(config),
+            witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
             gateways=config.policy.gateways,
             patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
+            services=services_of(config, target),
         ).observe,
         traits=TRAITS[target.role, str(config.local.whoami)],
         plan=plan,
@@ -83,41 +83,88 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
     )
 
 
-def _reach(config: Config) -> Reach:
+def reach_of(config: Config) -> Reach:
+    """Return the way in which the peer is asked whether it lives."""
     probes = config.probes
     if probes.reach == "icmp":
         return Icmp(probes.count, probes.timeout)
     return Tcp(int(probes.reach.removeprefix("tcp:")), probes.count, probes.timeout)
 
 
-def _witnesses(config: Config, consul: Consul) -> list[Witness]:
+def services_of(config: Config, target: Target) -> list[Service]:
+    """Return the services on the target that are probed."""
+    probes = config.probes
+    if not probes.services:
+        return []
+    from habeat.observe.service import HttpService, TcpService  # noqa: PLC0415  off unless asked for
+
+    texts = [t for text in probes.services for t in (DEFAULTS[target.role] if text == DEFAULT else (text,))]
+    urls = [ServiceUrl.parse(text).at(target) for text in dict.fromkeys(texts)]
     return [
-        ConsulWitness(consul, config.consul.match_address)
-        for _ in config.witnesses.providers or (config.local.provider,)
+        TcpService(url, probes.count, probes.timeout)
+        if url.scheme == "tcp"
+        else HttpService(url, probes.count, probes.timeout, probes.verify_tls, probes.ca_file)
+        for url in urls
     ]
 
 
-def _consul_endpoint(config: Config, token: str) -> Endpoint:
-    section = config.consul
-    return Endpoint(
-        host=section.hostname,
-        port=section.port,
-        scheme=section.scheme,
+def witness_of(provider: Provider, config: Config, recall: Recall) -> Witness:
+    """Return one witness, with a place to remember what it last heard; what it needs is loaded only if configured."""
+    site = getattr(config.witnesses.site, provider)
+    if provider == "consul":
+        servers = config.site(str(config.local.dc_check)).consul_ips
+        return ConsulWitness(consul_of(config), config.consul.match_address, site, servers)
+    if provider == "hetrix":
+        from habeat.observe.hetrix import HetrixWitness  # noqa: PLC0415
+
+        return HetrixWitness(
+            host=config.hetrix.hostname,
+            port=config.hetrix.port,
+            api=config.hetrix.api,
+            token=secret_of(config, "hetrix"),
+            ca_file=config.hetrix.ca_file,
+            timeout=config.witnesses.timeout,
+            freshness=config.witnesses.freshness,
+            names=config.hetrix.names,
+            recall=recall,
+            clock=time.time,
+            site=site,
+        )
+    from habeat.observe.vcenter import VcenterWitness  # noqa: PLC0415
+
+    return VcenterWitness(
+        host=str(config.vcenter.hostname),
+        port=config.vcenter.port,
+        username=config.vcenter.username,
+        password=secret_of(config, "vcenter"),
+        verify_tls=config.vcenter.verify_tls,
+        ca_file=config.vcenter.ca_file,
         timeout=config.witnesses.timeout,
-        ca_file=section.ca_file,
-        headers={"X-Consul-Token": token} if token else {},
+        names=config.vcenter.names,
+        clock=time.time,
+        site=site,
     )
 
 
-def _token(config: Config) -> str:
-    """Return Consul's token: from the file, from the file that it names, or from systemd's credentials."""
-    section = config.consul
-    handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / "habeat.consul.token"
-    if section.token:
-        return section.token
-    if not section.token_file and not handed.exists():
-        return ""
+def consul_of(config: Config) -> Consul:
+    """Return the client of Consul's local agent."""
+    section, token = config.consul, secret_of(config, "consul")
+    return Consul(
+        Endpoint(
+            host=section.hostname,
+            port=section.port,
+            scheme=section.scheme,
+            timeout=config.witnesses.timeout,
+            ca_file=section.ca_file,
+            headers={"X-Consul-Token": token} if token else {},
+        )
+    )
+
+
+def secret_of(config: Config, section: str) -> str:
+    """Return a section's secret; raises ConfigError where its file cannot be read (any more)."""
     try:
-        return read_token(Path(section.token_file) if section.token_file else handed)
+        return SECRETS[section].of(config)
     except ValueError as error:
-        raise ConfigError([Problem(str(config.path), 0, "consul.token_file", str(error))]) from None
+        key = f"{section}.{SECRETS[section].file_key}"
+        raise ConfigError([Problem(str(config.path), 0, key, str(error))]) from None

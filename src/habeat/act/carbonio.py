@@ -24,6 +24,7 @@ from typing import Any
 
 from habeat.act.run import Completed, Runner
 from habeat.errors import CarbonioError
+from habeat.journal import Recall
 from habeat.model import Account, Replica, sound
 
 NAMESPACES = ("MailReplica", "ha")
@@ -46,14 +47,6 @@ class Operation:
     name: str
     module: str
     started: float | None
-
-
-class Recall:
-    """Where the namespace that worked last is remembered between cycles."""
-
-    def __init__(self, read: Callable[[], str | None], write: Callable[[str], None]) -> None:
-        self.read = read
-        self.write = write
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import click
 from habeat.cli import Options, answer, habeat, shared
 from habeat.config.loader import duration, find, load
 from habeat.errors import UsageError
-from habeat.journal import Journal, kept
+from habeat.journal import Event, Journal, kept
 from habeat.machine import span
 from habeat.model import Pause, sound
 from habeat.node import target_of
 from habeat.report import text
+from habeat.report.replay import replay_data, replay_lines
 
 
 def _open(options: Options, *, create: bool = False) -> Journal:
@@ -56,20 +57,33 @@ def status(options: Options, *, watch: bool) -> None:
 @shared
 @click.argument("event", required=False, type=int)
 @click.option("--failover", type=int, help="Explain this failover instead, with every account it could not promote.")
+@click.option("--replay", metavar="EVENT", type=int, help="Judge that event's evidence again, under today's policy.")
+@click.option("--policy", metavar="FILE", help="With --replay: under the policy of this configuration file instead.")
 @click.pass_obj
-def explain(options: Options, event: int | None, failover: int | None) -> None:
+def explain(options: Options, event: int | None, failover: int | None, replay: int | None, policy: str | None) -> None:
     """Tell why habeat did, or did not, act: the newest decision, or the one with number EVENT."""
+    if policy is not None and replay is None:
+        raise UsageError("--policy goes with --replay EVENT")
     with closing(_open(options)) as journal:
+        if replay is not None:
+            data = replay_data(_event(journal, replay), load(find(policy or options.config)))
+            answer(options, data, "\n".join(replay_lines(data)))
+            return
         if failover is not None:
             data = text.failover_data(journal, journal.failover(failover))
             answer(options, data, "\n".join(text.failover_lines(data)))
             return
-        events = journal.events(event=event, limit=1)
-        if not events:
-            raise UsageError(
-                f"there is no event {event} in the journal" if event is not None else "the journal has no events yet"
-            )
-        answer(options, text.event_data(events[0]), "\n".join(text.explain_lines(events[0])))
+        found = _event(journal, event)
+        answer(options, text.event_data(found), "\n".join(text.explain_lines(found)))
+
+
+def _event(journal: Journal, event: int | None) -> Event:
+    events = journal.events(event=event, limit=1)
+    if not events:
+        raise UsageError(
+            f"there is no event {event} in the journal" if event is not None else "the journal has no events yet"
+        )
+    return events[0]
 
 
 @habeat.command()

@@ -1,15 +1,19 @@
-"""Commands that look at the configuration, and the lab."""
+"""Commands that look at the configuration and at all that it names, and the lab."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from habeat.cli import Options, answer, habeat, shared
 from habeat.config.loader import find, load
 from habeat.config.reference import effective, plain, reference, schema
+from habeat.model import Health
+from habeat.report.text import finding_lines
 
 
 @habeat.group()
@@ -41,6 +45,26 @@ def config_check(options: Options) -> None:
 def config_schema(*, markdown: bool) -> None:
     """Print the JSON schema of the configuration, for editors and checkers."""
     click.echo(reference() if markdown else json.dumps(schema(), indent=2), nl=not markdown)
+
+
+@habeat.command()
+@shared
+@click.pass_obj
+def doctor(options: Options) -> None:
+    """Try for real everything that a failover depends on, and say how to mend what is not well; changes nothing.
+
+    Exit codes: 0 nothing wrong (perhaps warnings), 1 something is wrong, 2 bad configuration.
+    """
+    from habeat.doctor import examine  # noqa: PLC0415  it loads every adapter there is
+
+    loaded = load(find(options.config))
+    findings = []
+    for finding in examine(loaded, Path(options.state_dir)):
+        findings.append(finding)
+        if not options.json:
+            click.echo("\n".join(finding_lines(finding)))
+    answer(options, [{**asdict(finding), "health": finding.health.value} for finding in findings])
+    sys.exit(1 if any(finding.health is Health.ERROR for finding in findings) else 0)
 
 
 @habeat.command()

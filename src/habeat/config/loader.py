@@ -15,19 +15,17 @@ from typing import Any
 
 import yaml
 
-from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, bare, key_of
+from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, Service, bare, key_of
+from habeat.config.needs import lacking
+from habeat.config.services import DEFAULT, ServiceUrl
 from habeat.errors import ConfigError, Problem
 
 DEFAULT_PATHS = (Path("/etc/hamon/habeat.yml"), Path("/etc/habeat/habeat.yml"))
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = "a duration such as 90s, 5m or 8h"
-SUPPORTED_ROLES = ("appserver",)
-SUPPORTED_PROVIDERS = ("consul",)
 HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 )
-TOKEN = re.compile(r"[!-~]+")
-REACH = re.compile(r"icmp|tcp:[1-9][0-9]{0,4}")
 
 
 def load(path: Path) -> Config:
@@ -48,21 +46,6 @@ def load(path: Path) -> Config:
     if loader.problems:
         raise ConfigError(loader.problems)
     return dataclasses.replace(config, path=path)
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a file; raises ValueError with what is wrong, which never quotes the file."""
-    try:
-        found, text = path.stat(), path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text") from None
-    if found.st_mode & stat.S_IROTH:
-        raise ValueError(f"{path} can be read by everybody: run `chmod 600 {path}`")
-    if not TOKEN.fullmatch(text):
-        raise ValueError(f"{path} must hold the token alone: one word of ASCII letters, digits and signs")
-    return text
 
 
 def find(given: str | None) -> Path:
@@ -120,7 +103,8 @@ class _Loader:
             return Config()
         config: Config = self.mapping(node, Config, "")
         if not self.problems:
-            self.needs(config)
+            for key, message in lacking(config):
+                self.lacks(key, message)
         return config
 
     def wrong(self, line: int, key: str, message: str) -> None:
@@ -183,7 +167,23 @@ class _Loader:
             return tuple(self.items(node, typing.get_args(kind)[0], path))
         if typing.get_origin(kind) is typing.Literal:
             return _choice(node, typing.get_args(kind))
+        if typing.get_origin(kind) is dict:
+            return self.names(node, path)
         return _SCALARS[kind](node)
+
+    def names(self, node: yaml.Node, path: str) -> dict[str, str]:
+        if not isinstance(node, yaml.MappingNode):
+            raise ValueError(f"expected a name for each node (`NODE: its name there`), found {_shape(node)}")  # noqa: TRY004
+        found: dict[str, str] = {}
+        for key, value in node.value:
+            name = _scalar(key, "the name of a node", "str")
+            if name in found:
+                self.wrong(_line(key), f"{path}.{name}", "given twice")
+            try:
+                found[name] = _text(value)
+            except ValueError as error:
+                self.wrong(_line(value), f"{path}.{name}", str(error))
+        return found
 
     def items(self, node: yaml.SequenceNode, kind: Any, path: str) -> Iterator[Any]:
         for place, item in enumerate(node.value):
@@ -193,56 +193,6 @@ class _Loader:
                 yield self.value(item, kind, f"{path}[{place}]")
             except ValueError as error:
                 self.wrong(_line(item), f"{path}[{place}]", str(error))
-
-    def needs(self, config: Config) -> None:
-        """Note what the role needs and does not have."""
-        local = config.local
-        for name, value in (("whoami", local.whoami), ("dc_check", local.dc_check), ("role", local.role)):
-            if value is None:
-                self.lacks(f"local.{name}", "needs a value")
-        if local.role not in (None, *SUPPORTED_ROLES):
-            self.lacks("local.role", f"this version of habeat knows the role appserver only, not {local.role}")
-        self.needs_witnesses(config)
-        self.needs_token(config)
-        if config.policy.max_lag is not None and config.policy.max_lag < 0:
-            self.lacks("policy.max_lag", f"expected a whole number from 0, found {config.policy.max_lag}")
-        if local.whoami and local.whoami == local.dc_check:
-            self.lacks(
-                "local.dc_check", f"must be the other site than whoami ({local.whoami}): a node does not watch itself"
-            )
-        elif local.dc_check and local.whoami and local.role == "appserver":
-            self.needs_appserver(config)
-
-    def needs_witnesses(self, config: Config) -> None:
-        """Note what is wrong with the choice of witnesses and probes."""
-        providers = config.witnesses.providers or (config.local.provider,)
-        key = "witnesses.providers" if config.witnesses.providers else "local.provider"
-        for provider in providers:
-            if provider not in SUPPORTED_PROVIDERS:
-                self.lacks(key, f"this version of habeat knows the provider consul only, not {provider}")
-        if len(set(providers)) < len(providers):
-            self.lacks(key, "names a witness twice; a witness has one vote")
-        required = config.witnesses.required
-        if required > len(providers):
-            self.lacks("witnesses.required", f"asks for {required} witnesses, and {len(providers)} are configured")
-        if not REACH.fullmatch(config.probes.reach):
-            self.lacks("probes.reach", f"expected `icmp` or `tcp:PORT`, found {config.probes.reach!r}")
-
-    def needs_appserver(self, config: Config) -> None:
-        """Note what the role appserver needs and does not have."""
-        here, there = str(config.local.whoami), str(config.local.dc_check)
-        if config.site(there).appserver_ip is None:
-            self.lacks(f"{there}.appserver_ip", "needs a value: it is the address that is probed")
-        for site in (there, here):
-            if config.site(site).appserver_vmname is None:
-                self.lacks(
-                    f"{site}.appserver_vmname", "needs a value: it is the mailstore's name in Consul and in Carbonio"
-                )
-        if (
-            config.primary.appserver_vmname is not None
-            and config.primary.appserver_vmname == config.secondary.appserver_vmname
-        ):
-            self.lacks(f"{there}.appserver_vmname", "is the same for both sites")
 
     def lacks(self, key: str, message: str) -> None:
         section = key.split(".", maxsplit=1)[0]
@@ -260,18 +210,6 @@ class _Loader:
         if self.secrets and found.st_mode & stat.S_IROTH:
             named = " and ".join(self.secrets)
             self.wrong(0, "", f"holds a secret ({named}) and everybody may read it: run `chmod 600 {path}`")
-
-    def needs_token(self, config: Config) -> None:
-        """Note a token that HTTP cannot carry, or a token's file that cannot be used."""
-        if config.consul.token and config.consul.token_file:
-            self.lacks("consul.token_file", "is given beside a token; give one of the two")
-        if config.consul.token and not TOKEN.fullmatch(config.consul.token):
-            self.lacks("consul.token", "expected one word of ASCII letters, digits and signs")
-        if config.consul.token_file:
-            try:
-                read_token(Path(config.consul.token_file))
-            except ValueError as error:
-                self.lacks("consul.token_file", str(error))
 
 
 def _line(node: yaml.Node) -> int:
@@ -363,6 +301,13 @@ def _address(node: yaml.Node) -> str:
     return text
 
 
+def _service(node: yaml.Node) -> str:
+    text = _text(node)
+    if text != DEFAULT:
+        ServiceUrl.parse(text)
+    return text
+
+
 _SCALARS: dict[Any, Any] = {
     str: _text,
     bool: _bool,
@@ -372,4 +317,5 @@ _SCALARS: dict[Any, Any] = {
     Duration: _duration,
     Hostname: _hostname,
     Address: _address,
+    Service: _service,
 }

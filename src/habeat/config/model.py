@@ -26,16 +26,27 @@ Port = NewType("Port", int)
 Count = NewType("Count", int)
 """A whole number from 1."""
 
+Service = NewType("Service", str)
+"""A service to probe, as `habeat.observe.service` reads it."""
+
+Names = dict[str, str]
+"""What a witness calls the nodes: `NODE: "its name there"`."""
+
 T = TypeVar("T")
 
 SiteName = Literal["primary", "secondary"]
 Role = Literal["appserver", "proxyserver", "consulserver"]
 Provider = Literal["consul", "hetrix", "vcenter"]
+WITNESS_NAMES: dict[Provider, str] = {"consul": "Consul", "hetrix": "HetrixTools", "vcenter": "vCenter"}
+"""What each is called in sentences, votes and evidence."""
 
 
 def setting(default: T, doc: str, key: str = "", aliases: tuple[str, ...] = (), *, secret: bool = False) -> T:
     """Declare one key: its default, its description, its name in the file if it differs, and other spellings."""
-    declared: T = field(default=default, metadata={"doc": doc, "key": key, "aliases": aliases, "secret": secret})
+    metadata = {"doc": doc, "key": key, "aliases": aliases, "secret": secret}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: default, metadata=metadata)
+    declared: T = field(default=default, metadata=metadata)
     return declared
 
 
@@ -142,6 +153,11 @@ class PolicySection:
     max_lag: int | None = setting(
         None, "leave accounts alone whose replica is more changes behind than this; blank: promote them all"
     )
+    service_down: Literal["alert", "failover"] = setting(
+        "alert",
+        "what follows when the peer lives but `probes.services` find its service dead: `alert`, or `failover` as for a "
+        "dead peer, if a witness or a second probe agrees",
+    )
     late_accounts: Duration = setting(
         Duration(300.0), "how often a finished failover looks for accounts that turned up late, while the peer is dead"
     )
@@ -154,6 +170,23 @@ class ProbesSection:
     reach: str = setting("icmp", "`icmp`, or `tcp:PORT` where the network lets no ICMP through")
     count: Count = setting(Count(3), "questions asked before silence counts as silence")
     timeout: Duration = setting(Duration(1.0), "how long each of them waits")
+    services: tuple[Service, ...] = setting(
+        (),
+        "services on the peer that must work: `default` (those of the role), `tcp://{ip}:7025`, "
+        "`https://{ip}:7071/PATH`, or with the statuses that are good `https://{ip}:7071/PATH 200,204`; "
+        "`{ip}` and `{name}` are the peer's",
+    )
+    verify_tls: bool = setting(True, "services by https count as answered only with a certificate that is trusted")
+    ca_file: str = setting("", "CA certificates to trust there; blank: the system's")
+
+
+@dataclass(frozen=True)
+class WitnessSites:
+    """Where each witness stands."""
+
+    consul: SiteName | None = setting(None, "blank for Consul: its quorum speaks, wherever its servers stand")
+    hetrix: SiteName | None = setting(None, "blank for HetrixTools, which stands in neither site")
+    vcenter: SiteName | None = setting(None, "the site in which vCenter runs, if it is one of the two")
 
 
 @dataclass(frozen=True)
@@ -165,7 +198,11 @@ class WitnessesSection:
     timeout: Duration = setting(
         Duration(10.0), "how long a witness may take; Consul without a leader needs 7 s to say so"
     )
-    freshness: Duration = setting(Duration(120.0), "how old a witness's knowledge may be")
+    freshness: Duration = setting(
+        Duration(120.0),
+        "how old a witness's knowledge may be; HetrixTools' may also be as old as three of its own check intervals",
+    )
+    site: WitnessSites = section(WitnessSites, "the site a witness stands in: it cannot call a peer there dead")
 
 
 @dataclass(frozen=True)
@@ -219,16 +256,30 @@ class HetrixSection:
     """How to reach HetrixTools."""
 
     hostname: Address = setting(Address("api.hetrixtools.com"), "host of the API")
-    api_token: str = setting("", "API token", secret=True)
+    port: Port = setting(Port(443), "its port")
+    api: Literal["v3", "v1"] = setting("v3", "version of the API; v1 for old accounts")
+    api_token: str = setting("", "API token with the right to read uptime monitors", secret=True)
+    token_file: str = setting("", "file that holds the token instead")
+    ca_file: str = setting("", "CA certificates to trust; blank: the system's")
+    names: Names = setting({}, 'monitors that are not named as the node: `mbox1.example.com: "Mailstore 1"`')
 
 
 @dataclass(frozen=True)
 class VcenterSection:
-    """How to reach vCenter."""
+    """How to reach vCenter, or an ESXi host (needs the extra `habeat[vcenter]`)."""
 
     hostname: Address | None = setting(None, "host of vCenter")
-    username: str = setting("", "user name")
+    port: Port = setting(Port(443), "its port")
+    username: str = setting("", "user name; the role Read-only is enough")
     password: str = setting("", "password", secret=True)
+    password_file: str = setting("", "file that holds the password instead")
+    verify_tls: bool = setting(
+        True, "`false` trusts any certificate: whoever is in between can lie, and has the password"
+    )
+    ca_file: str = setting("", "CA certificates to trust; blank: the system's")
+    names: Names = setting(
+        {}, "machines that are not named as the node, by name or (better) by instance UUID: `mbox1.example.com: NAME`"
+    )
 
 
 @dataclass(frozen=True)
@@ -247,6 +298,11 @@ class Config:
     hetrix: HetrixSection = section(HetrixSection, "how to reach HetrixTools")
     vcenter: VcenterSection = section(VcenterSection, "how to reach vCenter")
     path: Path = field(default=Path(), metadata={"internal": True})
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """Return the witnesses that are asked."""
+        return self.witnesses.providers or (self.local.provider,)
 
     def site(self, name: str) -> Site:
         """Return one site by its name."""

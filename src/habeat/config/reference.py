@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, bare, key_of
+from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, Service, bare, key_of
 
 _JSON: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -20,6 +20,8 @@ _JSON: dict[Any, dict[str, Any]] = {
     Duration: {"type": ["number", "string"], "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)?$"},
     Hostname: {"type": "string", "format": "hostname"},
     Address: {"type": "string"},
+    Service: {"type": "string", "examples": ["default", "tcp://{ip}:7025"]},
+    dict[str, str]: {"type": "object", "additionalProperties": {"type": "string"}},
 }
 _WORDS: dict[Any, str] = {
     str: "text",
@@ -30,6 +32,8 @@ _WORDS: dict[Any, str] = {
     Duration: "duration",
     Hostname: "host name",
     Address: "address",
+    Service: "service",
+    dict[str, str]: "names",
 }
 
 
@@ -97,7 +101,7 @@ def _rows(kind: Any, prefix: str) -> Iterator[str]:
             yield from _rows(inner, f"{name}.")
             continue
         also = "".join(f" (also `{prefix}{alias}`)" for alias in declared.metadata["aliases"])
-        default = "" if declared.default in (None, "", ()) else f"`{plain(declared.default)}`"
+        default = "" if declared.default in (None, "", (), dataclasses.MISSING) else f"`{plain(declared.default)}`"
         yield f"| `{name}`{also} | {_words(inner)} | {default} | {declared.metadata['doc']} |"
 
 

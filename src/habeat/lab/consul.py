@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Mesh:
-    """What the cluster knows: nodes with address and status, and whether it has a leader."""
+    """What the cluster knows: nodes with address and status, their mail services, and whether it has a leader."""
 
     nodes: dict[str, str] = field(default_factory=dict)
     status: dict[str, str] = field(default_factory=dict)
@@ -22,6 +22,7 @@ class Mesh:
     leader: bool = True
     sessions: set[str] = field(default_factory=set)
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)
 
 
 class EmbeddedConsul:
@@ -49,11 +50,16 @@ class _Handler(BaseHTTPRequestHandler):
         mesh = self.mesh
         if path == "agent/members":
             self._send(200, [{"Name": node, "Status": 3 if node in mesh.left else 1} for node in mesh.nodes])
+        elif path == "status/peers":
+            self._send(200, [f"{address}:8300" for address in mesh.nodes.values()])
         elif not mesh.leader:
             self._send(500, "No cluster leader")
         elif kind == "health/node":
             seen = name in mesh.nodes and name not in mesh.left
-            self._send(200, [{"Node": name, "CheckID": "serfHealth", "Status": mesh.status[name]}] if seen else [])
+            checks = [{"CheckID": "serfHealth", "Status": mesh.status[name]}] if seen else []
+            if name in mesh.services:
+                checks.append({"ServiceName": "carbonio-mailbox", "Status": mesh.services[name]})
+            self._send(200, [{"Node": name, **check} for check in checks])
         elif kind == "catalog/node":
             self._send(200, {"Node": {"Node": name, "Address": mesh.nodes[name]}} if name in mesh.nodes else None)
         elif path == "catalog/nodes":

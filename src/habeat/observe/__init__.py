@@ -5,14 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from habeat.model import Evidence, Probe, Snapshot, Target, Unknown, Vote
+from habeat.model import Down, Evidence, Finding, Probe, Snapshot, Target, Unknown, Vote
 
-Answer = tuple[Evidence, float]
-"""What was found, and how old that knowledge is in seconds."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a witness knows: how old that is, and how old it may become (None: the policy says), in seconds."""
+
+    evidence: Evidence
+    age: float = 0.0
+    holds: float | None = None
 
 
 class Reach(Protocol):
@@ -26,11 +34,26 @@ class Reach(Protocol):
         """Return Up if it answers, Down if it is silent, Unknown if the question could not be sent."""
 
 
+class Service(Protocol):
+    """A way to find out whether one service on the target works."""
+
+    @property
+    def kind(self) -> str:
+        """Return how this way is named in the evidence."""
+
+    @property
+    def address(self) -> str:
+        """Return what is asked, as it stands in the sentences."""
+
+    def __call__(self) -> Probe:
+        """Return Up if it works, Down if it is dead, Unknown if that cannot be told."""
+
+
 class Witness(Protocol):
     """A third party that may know whether a target lives.
 
     `site` is where it stands (None: nowhere in particular); `networked` tells that a host which is cut off cannot
-    get a clear answer from it.
+    get a clear answer from it; a `sparing` one is asked only when no probe reached the target.
     """
 
     @property
@@ -45,8 +68,18 @@ class Witness(Protocol):
     def networked(self) -> bool:
         """Tell whether its clear answer proves that we are not cut off."""
 
+    @property
+    def sparing(self) -> bool:
+        """Tell whether it is to be asked only when the target is silent."""
+
     def ask(self, target: Target) -> Answer:
-        """Return what it knows; whatever is not a clear and trustworthy answer is Unknown."""
+        """Return what it knows of the host; whatever is not a clear and trustworthy answer is Unknown."""
+
+    def ask_service(self, target: Target) -> Answer:
+        """Return what it knows of the mail service on a host that lives; Unknown where it sees hosts only."""
+
+    def examine(self, target: Target) -> Sequence[Finding]:
+        """Return what is well and what is wrong with this witness, found out by asking it, with how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -58,38 +91,66 @@ class Observer:
     witnesses: Sequence[Witness]
     gateways: Sequence[str]
     patience: float
+    services: Sequence[Service] = field(default=())
 
     def observe(self, now: float) -> Snapshot:
-        """Return the evidence of one cycle, all of it gathered at the same time."""
-        addresses = [self.target.address, *self.gateways]
-        answers = _side_by_side(
+        """Return the evidence of one cycle, gathered at the same time; the sparing are asked after the silence."""
+        ready = [witness for witness in self.witnesses if not witness.sparing]
+        spared = [witness for witness in self.witnesses if witness.sparing]
+        hosts = [self.target.address, *self.gateways]
+        asked, votes = _side_by_side(
             [
-                *(partial(_reach, self.reach, address) for address in addresses),
-                *(partial(witness.ask, self.target) for witness in self.witnesses),
+                *(_Question(partial(self._probe, host), partial(Probe, self.reach.kind, host)) for host in hosts),
+                *(_Question(service, partial(Probe, service.kind, service.address)) for service in self.services),
             ],
+            [self._question(witness, witness.ask) for witness in ready],
             self.patience,
         )
-        probes = [
-            Probe(self.reach.kind, address, evidence)
-            for address, (evidence, _) in zip(addresses, answers, strict=False)
-        ]
-        votes = [
-            Vote(witness.name, evidence, age, witness.site, witness.networked)
-            for witness, (evidence, age) in zip(self.witnesses, answers[len(addresses) :], strict=True)
-        ]
-        return Snapshot(now, self.target, tuple(probes[:1]), tuple(votes), tuple(probes[1:]))
+        probes, services = asked[: len(hosts)], asked[len(hosts) :]
+        reached = any(probe.reached for probe in (probes[0], *services))
+        late = [] if reached else [self._question(witness, witness.ask) for witness in spared]
+        dead = reached and any(isinstance(service.evidence, Down) for service in services)
+        doubts = [self._question(witness, witness.ask_service) for witness in self.witnesses] if dead else []
+        _, more = _side_by_side([], [*late, *doubts], self.patience)
+        return Snapshot(
+            at=now,
+            target=self.target,
+            probes=tuple(probes[:1]),
+            votes=(*votes, *more[: len(late)]),
+            gateways=tuple(probes[1:]),
+            services=tuple(services),
+            service_votes=tuple(more[len(late) :]),
+            unasked=tuple(witness.name for witness in spared) if reached else (),
+        )
+
+    def _probe(self, address: str) -> Probe:
+        return Probe(self.reach.kind, address, self.reach(address))
+
+    def _question(self, witness: Witness, ask: Callable[[Target], Answer]) -> _Question[Vote]:
+        def vote(answer: Answer) -> Vote:
+            return Vote(witness.name, answer.evidence, answer.age, witness.site, witness.networked, answer.holds)
+
+        return _Question(lambda: vote(ask(self.target)), lambda unknown: vote(Answer(unknown)))
 
 
-def _reach(reach: Reach, address: str) -> Answer:
-    return reach(address), 0.0
+@dataclass(frozen=True)
+class _Question(Generic[T]):
+    """Something to ask, and what to make of it when no answer comes."""
+
+    ask: Callable[[], T]
+    unanswered: Callable[[Unknown], T]
 
 
-def _side_by_side(questions: Sequence[Callable[[], Answer]], patience: float) -> list[Answer]:
+def _side_by_side(
+    probes: Sequence[_Question[Probe]], votes: Sequence[_Question[Vote]], patience: float
+) -> tuple[list[Probe], list[Vote]]:
     """Return the answers in order; a question that hangs or breaks is Unknown and holds nobody up.
 
     The threads are daemons: one that is stuck in a system call must not keep the process from ending.
     """
-    answers: list[Answer] = [(Unknown(f"did not answer within {patience:g} s"), 0.0) for _ in questions]
+    questions: list[_Question[Any]] = [*probes, *votes]
+    silence = Unknown(f"did not answer within {patience:g} s")
+    answers = [question.unanswered(silence) for question in questions]
     threads = [
         threading.Thread(target=_answer, args=(question, answers, place), daemon=True)
         for place, question in enumerate(questions)
@@ -99,11 +160,12 @@ def _side_by_side(questions: Sequence[Callable[[], Answer]], patience: float) ->
     deadline = time.monotonic() + patience
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return list(answers)
+    taken = list(answers)
+    return taken[: len(probes)], taken[len(probes) :]
 
 
-def _answer(question: Callable[[], Answer], answers: list[Answer], place: int) -> None:
+def _answer(question: _Question[Any], answers: list[Any], place: int) -> None:
     try:
-        answers[place] = question()
+        answers[place] = question.ask()
     except Exception as error:  # noqa: BLE001  a broken question is an unknown, whatever broke it
-        answers[place] = Unknown(f"could not be asked ({type(error).__name__}: {error})"), 0.0
+        answers[place] = question.unanswered(Unknown(f"could not be asked ({type(error).__name__}: {error})"))

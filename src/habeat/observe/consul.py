@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from habeat.consul import Consul
 from habeat.errors import HttpError
-from habeat.model import Down, Evidence, Target, Unknown, Up
+from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
 from habeat.observe import Answer
 
 PREFIXES = ("agent-", "server-")
@@ -25,22 +25,89 @@ def node_names(hostname: str) -> tuple[str, ...]:
     return tuple(prefix + dashed for prefix in PREFIXES)
 
 
+SERVICES = {"appserver": "carbonio-mailbox"}
+"""What Carbonio calls each role's service in Consul; its checks are run by the node's own agent."""
+
+
 @dataclass(frozen=True)
 class ConsulWitness:
-    """Asks Consul; `match_address` demands that the node called down also has the target's address."""
+    """Asks Consul; `match_address` demands that the node called down also has the target's address.
+
+    `servers` are the addresses of the Consul servers in the watched site, where the configuration names them.
+    """
 
     consul: Consul
     match_address: bool = True
     site: str | None = None
+    servers: Sequence[str] = ()
     name: str = "Consul"
     networked: bool = True
+    sparing: bool = False
 
     def ask(self, target: Target) -> Answer:
         """Return what Consul's quorum knows of the target; the age is 0, since the read is consistent."""
         try:
-            return self._evidence(target), 0.0
+            return Answer(self._evidence(target))
         except HttpError as error:
-            return Unknown(str(error)), 0.0
+            return Answer(Unknown(str(error)))
+
+    def ask_service(self, target: Target) -> Answer:
+        """Return what the target's own agent last told the quorum of the mail service."""
+        service = SERVICES[target.role]
+        try:
+            nodes = {name: self.consul.service_status(name, service) for name in node_names(target.name)}
+        except HttpError as error:
+            return Answer(Unknown(str(error)))
+        for name, found in nodes.items():
+            if found and set(found) == {"critical"}:
+                return Answer(Down(f"says that {service} on {name} is critical"))
+            if found:
+                return Answer(Up(f"says that {service} on {name} is {' and '.join(sorted(set(found)))}"))
+        return Answer(Unknown(f"has no check of {service} on {' or '.join(nodes)}"))
+
+    def examine(self, target: Target) -> Sequence[Finding]:
+        """Return whether Consul can testify, by asking it, and whether it still could without the watched site."""
+        evidence = self.ask(target).evidence
+        good = not isinstance(evidence, Unknown)
+        testimony = Finding(
+            Health.GOOD if good else Health.ERROR,
+            f"witness {self.name}",
+            evidence.reason,
+            "" if good else "check the section consul, the token's rights (node:read) and the node's name",
+        )
+        return [testimony, *self._examine_quorum(target)]
+
+    def _examine_quorum(self, target: Target) -> Sequence[Finding]:
+        subject = f"quorum of Consul without the {target.site} site"
+        if not self.servers:
+            return [
+                Finding(
+                    Health.WARNING,
+                    subject,
+                    f"cannot be reckoned: {target.site}.consul_ips is blank",
+                    f"name the Consul servers of the {target.site} site in {target.site}.consul_ips",
+                )
+            ]
+        try:
+            peers = self.consul.peers()
+        except HttpError as error:
+            return [Finding(Health.ERROR, subject, f"cannot be reckoned: Consul {error}")]
+        lost = sorted(set(peers) & set(self.servers))
+        left, needed = len(peers) - len(lost), len(peers) // 2 + 1
+        sum_ = (
+            f"{len(peers)} servers vote, {len(lost)} of them stand there ({', '.join(lost) or 'none'}): "
+            f"without them {left} are left, and {needed} are needed"
+        )
+        if left >= needed:
+            return [Finding(Health.GOOD, subject, sum_)]
+        return [
+            Finding(
+                Health.ERROR,
+                subject,
+                f"{sum_}. When that site is lost, Consul has no leader and cannot testify",
+                "add a witness outside it (witnesses.providers: hetrix, vcenter), or a Consul server at a third place",
+            )
+        ]
 
     def _evidence(self, target: Target) -> Evidence:
         names = node_names(target.name)

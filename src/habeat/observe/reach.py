@@ -6,13 +6,13 @@ such name) is Unknown, because then the fault may be ours.
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from dataclasses import dataclass
 
 import icmplib
 
+from habeat.errors import LOCAL_FAULTS
 from habeat.model import Down, Evidence, Unknown, Up
 
 
@@ -59,20 +59,6 @@ def _ping(ip: str, timeout: float) -> icmplib.Host:
         return icmplib.ping(ip, count=1, timeout=timeout)
     except icmplib.SocketPermissionError:
         return icmplib.ping(ip, count=1, timeout=timeout, privileged=False)
-
-
-LOCAL_FAULTS = {
-    errno.ENETUNREACH,
-    errno.ENETDOWN,
-    errno.EADDRNOTAVAIL,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EINVAL,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOBUFS,
-    errno.ENOMEM,
-}
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from habeat.machine import Decision, Level
-from habeat.model import Evidence, Outcome, Snapshot, Target
+from habeat.model import Evidence, Outcome, Snapshot, Target, Unknown
 
 PRIORITIES: Mapping[Level, tuple[int, int]] = {
     Level.INFO: (logging.INFO, 6),
@@ -111,16 +111,26 @@ class _Formatter(logging.Formatter):
 
 def evidence(snapshot: Snapshot) -> str:
     """Return all evidence of a cycle on one line."""
-    parts = [f"{probe.kind} {probe.address}: {_told(probe.evidence)}" for probe in snapshot.probes]
-    parts += [f"witness {vote.witness}: {_told(vote.evidence)} (age {vote.age:.0f} s)" for vote in snapshot.votes]
-    parts += [f"gateway {probe.address}: {_told(probe.evidence)}" for probe in snapshot.gateways]
-    return "; ".join(parts)
+    return "; ".join(
+        f"{who}: {type(found).__name__.lower()}, {found.reason}{f' ({note})' if note else ''}"
+        for who, found, note in items(snapshot)
+    )
+
+
+def items(snapshot: Snapshot) -> Iterator[tuple[str, Evidence, str]]:
+    """Give each piece of evidence: who says it, what, and a note on it."""
+    for probe in (*snapshot.probes, *snapshot.services):
+        yield f"{probe.kind} {probe.address}", probe.evidence, ""
+    for vote in snapshot.votes:
+        yield f"witness {vote.witness}", vote.evidence, f"age {vote.age:.0f} s"
+    for name in snapshot.unasked:
+        yield f"witness {name}", Unknown("was not asked, because the target answered"), ""
+    for vote in snapshot.service_votes:
+        yield f"witness {vote.witness} on the service", vote.evidence, f"age {vote.age:.0f} s"
+    for probe in snapshot.gateways:
+        yield f"gateway {probe.address}", probe.evidence, ""
 
 
 def one_line(text: str) -> str:
     """Return text as one printable line: names and answers from outside must not forge lines or move the cursor."""
     return "".join(char if char.isprintable() else " " if char in "\n\t" else repr(char)[1:-1] for char in text)
-
-
-def _told(evidence: Evidence) -> str:
-    return f"{type(evidence).__name__.lower()}, {evidence.reason}"

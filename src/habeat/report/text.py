@@ -11,8 +11,8 @@ import click
 
 from habeat.journal import Event, FailoverRecord, Journal
 from habeat.machine import span
-from habeat.model import Evidence, Memory, Snapshot, Target, snapshot_from_json
-from habeat.report.log import one_line
+from habeat.model import Finding, Memory, Snapshot, Target, snapshot_from_json
+from habeat.report.log import items, one_line
 
 STATE_WORDS = {
     "standby": "watching",
@@ -22,7 +22,16 @@ STATE_WORDS = {
     "failing_back": "the other side is back; undoing the failover",
     "awaiting_failback": "the other side is back; accounts wait for a person to move them (`habeat ack` ends this)",
 }
-COLOURS = {"info": "green", "warning": "yellow", "error": "red", "up": "green", "down": "red", "unknown": "yellow"}
+COLOURS = {
+    "info": "green",
+    "warning": "yellow",
+    "error": "red",
+    "good": "green",
+    "up": "green",
+    "down": "red",
+    "unknown": "yellow",
+}
+NAMED = 20
 
 
 def colour(text: str, name: str) -> str:
@@ -95,16 +104,11 @@ def status_text(data: dict[str, Any], now: float) -> str:
 
 def evidence_lines(snapshot: Snapshot) -> list[str]:
     """Return the evidence, one question a line."""
-    lines = [_evidence_line(f"probe {probe.kind} {probe.address}", probe.evidence) for probe in snapshot.probes]
-    lines += [
-        _evidence_line(f"witness {vote.witness}", vote.evidence, f" ({vote.age:.0f} s old)") for vote in snapshot.votes
-    ]
-    return lines + [_evidence_line(f"gateway {probe.address}", probe.evidence) for probe in snapshot.gateways]
-
-
-def _evidence_line(who: str, evidence: Evidence, age: str = "") -> str:
-    kind = type(evidence).__name__.lower()
-    return f"{colour(f'{kind:8}', kind)} {who}: {one_line(evidence.reason)}{age}"
+    lines = []
+    for who, found, note in items(snapshot):
+        kind = type(found).__name__.lower()
+        lines.append(f"{colour(f'{kind:8}', kind)} {who}: {one_line(found.reason)}{f' ({note})' if note else ''}")
+    return lines
 
 
 def failover_lines(data: dict[str, Any]) -> list[str]:
@@ -150,3 +154,13 @@ def explain_lines(event: Event) -> list[str]:
     if event.evidence:
         lines += ["evidence", *(f"  {line}" for line in evidence_lines(snapshot_from_json(event.evidence)))]
     return lines
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """Return what the doctor found on one thing, with whom it concerns and how to mend it."""
+    kind = finding.health.value
+    lines = [f"{colour(f'{kind:8}', kind)} {finding.subject}: {one_line(finding.says)}"]
+    lines += [f"{'':9}- {one_line(name)}" for name in finding.names[:NAMED]]
+    if len(finding.names) > NAMED:
+        lines.append(f"{'':9}- and {len(finding.names) - NAMED} more; --json names all")
+    return lines + ([f"{'':9}to mend it: {finding.mend}"] if finding.mend else [])

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from habeat.act.carbonio import Carbonio, Recall, Zmprov
+from habeat.act.carbonio import Carbonio, Zmprov
 from habeat.act.coordination import SharedLock
 from habeat.act.directory import Directory, carbonio_credentials
 from habeat.act.run import Runner
 from habeat.config.model import Config
 from habeat.consul import Consul
-from habeat.journal import Journal
+from habeat.journal import Journal, Recall
 from habeat.model import Target
 from habeat.roles.appserver import Appserver, Options
 from habeat.saga import Plan
@@ -40,17 +40,9 @@ def appserver(config: Config, target: Target, journal: Journal, consul: Consul, 
             max_lag=config.policy.max_lag,
             long_timeout=section.promote_timeout,
         ),
-        carbonio=Carbonio(
-            runner,
-            section.binary,
-            section.timeout,
-            section.promote_timeout,
-            Path(section.spool),
-            Recall(partial(journal.noted, "carbonio-namespace"), partial(journal.note, "carbonio-namespace")),
-            section.namespace,
-        ),
+        carbonio=carbonio_of(config, journal.recall("carbonio-namespace"), runner),
         zmprov=Zmprov(runner, section.zmprov, section.timeout),
-        directory=_directory(config, runner),
+        directory=directory_of(config, runner),
         consul=consul,
         lock=SharedLock(
             consul if coordination.consul != "off" else None,
@@ -66,7 +58,22 @@ def appserver(config: Config, target: Target, journal: Journal, consul: Consul, 
     return role.promotion() if config.local.whoami == "secondary" else role.module_stop()
 
 
-def _directory(config: Config, runner: Runner) -> Callable[[], str] | None:
+def carbonio_of(config: Config, recall: Recall, runner: Runner) -> Carbonio:
+    """Return the `carbonio` command of this host."""
+    section = config.carbonio
+    return Carbonio(
+        runner,
+        section.binary,
+        section.timeout,
+        section.promote_timeout,
+        Path(section.spool),
+        recall,
+        section.namespace,
+    )
+
+
+def directory_of(config: Config, runner: Runner) -> Callable[[], str] | None:
+    """Return how to prove that this site's directory takes writes, or None where it is not configured."""
     address = config.site(str(config.local.whoami)).directorysrv_ip
     if address is None:
         return None

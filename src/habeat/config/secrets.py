@@ -1,0 +1,60 @@
+"""Secrets: from the configuration, from a file that it names, or from systemd's credentials."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from habeat.config.model import Config
+
+WORD = re.compile(r"[!-~]+")
+LINE = re.compile(r"[^\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Where a section keeps its secret, and what it may look like."""
+
+    section: str
+    key: str
+    file_key: str
+    form: re.Pattern[str]
+    expected: str
+
+    def of(self, config: Config) -> str:
+        """Return the secret, or "" where there is none; raises ValueError with what is wrong, never quoting it."""
+        section = getattr(config, self.section)
+        text, file = str(getattr(section, self.key)), str(getattr(section, self.file_key))
+        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / f"habeat.{self.section}.{self.key}"
+        if text and file:
+            raise ValueError(f"is given beside {self.section}.{self.file_key}; give one of the two")
+        if text and not self.form.fullmatch(text):
+            raise ValueError(f"expected {self.expected}")
+        if text or not (file or handed.exists()):
+            return text
+        return self._read(Path(file) if file else handed)
+
+    def _read(self, path: Path) -> str:
+        try:
+            found, text = path.stat(), path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not UTF-8 text") from None
+        if found.st_mode & stat.S_IROTH:
+            raise ValueError(f"{path} can be read by everybody: run `chmod 600 {path}`")
+        if not self.form.fullmatch(text):
+            raise ValueError(f"{path} must hold the {self.key.removeprefix('api_')} alone: {self.expected}")
+        return text
+
+
+_WORD = "one word of ASCII letters, digits and signs"
+SECRETS = {
+    "consul": Secret("consul", "token", "token_file", WORD, _WORD),
+    "hetrix": Secret("hetrix", "api_token", "token_file", WORD, _WORD),
+    "vcenter": Secret("vcenter", "password", "password_file", LINE, "one line of text"),
+}
+"""By section; as a systemd credential each is called `habeat.SECTION.KEY`."""

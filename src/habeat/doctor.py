@@ -1,0 +1,168 @@
+"""`habeat doctor`: try everything for real that a failover would depend on, and say how to mend what is not well.
+
+Nothing is changed anywhere: every question here is a read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from habeat.act.carbonio import Carbonio, Zmprov
+from habeat.act.run import Runner
+from habeat.config.model import WITNESS_NAMES, Config, Provider
+from habeat.errors import ConfigError, HabeatError, JournalError
+from habeat.journal import Journal, Recall, kept
+from habeat.model import Down, Evidence, Finding, Health, Target, Unknown
+from habeat.node import reach_of, secret_of, services_of, target_of, witness_of
+from habeat.observe import Reach
+from habeat.roles.assembly import carbonio_of, directory_of
+
+SLACK = 5.0
+
+GOOD, WARNING, ERROR = Health.GOOD, Health.WARNING, Health.ERROR
+
+
+def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
+    """Give what is found, one thing after another, each within its own time-out."""
+    target = target_of(config)
+    yield Finding(GOOD, "configuration", f"{config.path} is good")
+    yield _journal(state_dir)
+    yield from _reached(reach_of(config), target, config.policy.gateways)
+    for service in services_of(config, target):
+        yield _asked(
+            f"service {service.address}",
+            "",
+            service().evidence,
+            "start it on the peer, or take it out of probes.services",
+            "for its name write {ip}; for its certificate set probes.ca_file, or probes.verify_tls: false",
+        )
+    yield from _quorum(config, target)
+    for provider in config.providers:
+        yield from _witness(provider, config, target)
+    if config.local.whoami == "secondary":
+        yield from _carbonio(config, target)
+
+
+def _journal(state_dir: Path) -> Finding:
+    try:
+        if not kept(state_dir):
+            return Finding(WARNING, "journal", f"there is none in {state_dir} yet", "run `habeat check`, or the timer")
+        Journal.open(state_dir, create=False).close()
+    except JournalError as error:
+        return Finding(ERROR, "journal", str(error), "without it habeat does nothing")
+    return Finding(GOOD, "journal", f"{state_dir} can be written")
+
+
+def _reached(reach: Reach, target: Target, gateways: Sequence[str]) -> Iterator[Finding]:
+    yield _asked(
+        f"probe of {target.name}",
+        f"{target.address} ",
+        reach(target.address),
+        "if it lives, let its answers through, or set probes.reach to tcp:PORT",
+        "ping takes root or CAP_NET_RAW, and there must be a route and an address",
+    )
+    for gateway in gateways:
+        mend = "name addresses in policy.gateways that answer whenever this host is connected"
+        yield _asked(f"gateway {gateway}", "", reach(gateway), mend, mend)
+
+
+def _asked(subject: str, prefix: str, evidence: Evidence, silent: str, unasked: str) -> Finding:
+    says = f"{prefix}{evidence.reason}"
+    if isinstance(evidence, Unknown):
+        return Finding(ERROR, subject, says, unasked)
+    return Finding(WARNING, subject, says, silent) if isinstance(evidence, Down) else Finding(GOOD, subject, says)
+
+
+def _quorum(config: Config, target: Target) -> Iterator[Finding]:
+    """Give whether the witnesses that could still testify are enough when the watched site is lost."""
+    sites = {provider: getattr(config.witnesses.site, provider) for provider in config.providers}
+    lost = [provider for provider, site in sites.items() if site == target.site]
+    for provider in lost:
+        yield Finding(
+            WARNING,
+            f"place of {WITNESS_NAMES[provider]}",
+            f"it stands in the suspect site {target.site} itself, so it can never call {target.name} dead",
+            "add a witness that stands elsewhere to witnesses.providers",
+        )
+    if sites.get("vcenter", "said") is None:
+        yield Finding(
+            WARNING,
+            f"place of {WITNESS_NAMES['vcenter']}",
+            "the configuration does not say where it runs",
+            "say it in witnesses.site.vcenter, if it runs in one of the two sites: there it dies with its site",
+        )
+    able, required = len(sites) - len(lost), config.witnesses.required
+    told = f"{able} of {len(sites)} may call {target.name} dead, and {required} must"
+    mend = "add witnesses, or lower witnesses.required" if able < required else ""
+    yield Finding(ERROR if mend else GOOD, "witnesses", told, mend)
+
+
+def _witness(provider: Provider, config: Config, target: Target) -> Sequence[Finding]:
+    subject = f"witness {WITNESS_NAMES[provider]}"
+    try:
+        witness = witness_of(provider, config, memory())
+    except ConfigError as error:
+        return [Finding(ERROR, subject, str(error), f"see the section {provider}")]
+    found: list[Finding] = []
+    patience = 3 * config.witnesses.timeout + SLACK
+    asking = threading.Thread(target=lambda: found.extend(witness.examine(target)), daemon=True)
+    asking.start()
+    asking.join(patience)
+    return found or [Finding(ERROR, subject, f"did not come to an end within {patience:g} s", "see its address")]
+
+
+def _carbonio(config: Config, target: Target) -> Iterator[Finding]:
+    runner = Runner(config.carbonio.user, None, (secret_of(config, "consul"),))
+    carbonio = carbonio_of(config, memory(), runner)
+    zmprov = Zmprov(runner, config.carbonio.zmprov, config.carbonio.timeout)
+    yield _tried("Carbonio", lambda: _modules(carbonio), "look at Carbonio on this host; a failover would wait for it")
+    directory = directory_of(config, runner)
+    if directory is not None:
+        keys = f"{config.local.whoami}.directorysrv_ip and carbonio.ldap_ca_file"
+        yield _tried("directory", directory, f"check {keys}; a failover would wait for it")
+    yield _accounts(carbonio, zmprov, target)
+
+
+def _modules(carbonio: Carbonio) -> str:
+    carbonio.services()
+    return "answers"
+
+
+def _tried(subject: str, ask: Callable[[], str], mend: str) -> Finding:
+    try:
+        return Finding(GOOD, subject, ask())
+    except HabeatError as error:
+        return Finding(ERROR, subject, str(error), mend)
+
+
+def _accounts(carbonio: Carbonio, zmprov: Zmprov, target: Target) -> Finding:
+    subject = f"accounts of {target.name}"
+    try:
+        known, accounts = zmprov.mailstores(), carbonio.accounts(target.name)
+    except HabeatError as error:
+        return Finding(ERROR, subject, str(error), "look at Carbonio on this host; a failover could not list accounts")
+    if target.name.lower() not in (host.lower() for host in known):
+        return Finding(
+            ERROR,
+            subject,
+            f"Carbonio knows no mailstore of that name, only {', '.join(sorted(known)) or 'none at all'}",
+            f"correct {target.site}.appserver_vmname",
+        )
+    bare = sorted(account.name for account in accounts if not account.usable())
+    if not bare:
+        return Finding(GOOD, subject, f"{len(accounts)} are replicated, and each could be promoted")
+    return Finding(
+        WARNING,
+        subject,
+        f"{len(bare)} of {len(accounts)} have no usable replica, and could not be promoted",
+        "give them a destination (setAccountDestination), and see that it is available",
+        tuple(bare),
+    )
+
+
+def memory() -> Recall:
+    """Return a place to remember one value that ends with this process."""
+    kept: list[str] = []
+    return Recall(lambda: kept[-1] if kept else None, kept.append)

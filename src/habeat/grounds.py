@@ -1,0 +1,47 @@
+"""What a decision was made on, and the decision made from it: live, or again from the journal. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from habeat.judge import judge
+from habeat.machine import Circumstances, Decision, decide
+from habeat.model import Memory, Pause, Policy, Snapshot, Verdict, snapshot_from_json, snapshot_to_json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """All that a decision depends on: the evidence, and the circumstances, the policy among them."""
+
+    snapshot: Snapshot
+    facts: Circumstances
+
+
+def conclude(grounds: Grounds) -> tuple[Verdict, Decision]:
+    """Return the verdict and the decision that follow from the grounds; the same grounds give the same, always."""
+    verdict = judge(grounds.snapshot, grounds.facts.policy)
+    return verdict, decide(verdict, grounds.snapshot.target.name, grounds.facts)
+
+
+def grounds_to_json(grounds: Grounds) -> dict[str, Any]:
+    """Return the grounds as plain JSON types."""
+    return {"snapshot": snapshot_to_json(grounds.snapshot), "facts": dataclasses.asdict(grounds.facts)}
+
+
+def grounds_from_json(data: dict[str, Any]) -> Grounds:
+    """Return the grounds that `grounds_to_json` wrote; what another version of habeat kept besides is left out."""
+    facts = data["facts"]
+    pause = _known(Pause, facts["pause"]) if facts["pause"] else None
+    parts = {"policy": _known(Policy, facts["policy"]), "memory": _known(Memory, facts["memory"]), "pause": pause}
+    return Grounds(snapshot_from_json(data["snapshot"]), _known(Circumstances, {**facts, **parts}))
+
+
+def _known(kind: Callable[..., T], values: dict[str, Any]) -> T:
+    names = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in values.items() if name in names})

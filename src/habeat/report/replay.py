@@ -1,0 +1,97 @@
+"""A decision of the past, made again offline from what the journal kept, under another policy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from habeat.config.model import WITNESS_NAMES, Config
+from habeat.errors import UsageError
+from habeat.grounds import Grounds, conclude, grounds_from_json
+from habeat.journal import Event
+from habeat.model import Policy, Vote
+from habeat.node import policy_of
+from habeat.report.log import one_line
+from habeat.report.text import when
+
+SHOWN = ("sight", "rule", "row", "after", "command", "sentence")
+
+
+def replay_data(event: Event, config: Config) -> dict[str, Any]:
+    """Return what was decided, what this habeat decides on the same grounds, and what it would under `config`.
+
+    Raises UsageError for an event that has no grounds: one that tells how a plan went.
+    """
+    if event.evidence is None or event.circumstances is None:
+        raise UsageError(
+            f"event {event.id} has no evidence to judge: it tells how a plan went; replay the decision before it"
+        )
+    grounds = grounds_from_json({"snapshot": event.evidence, "facts": event.circumstances})
+    other = _under(grounds, config)
+    then, now = grounds.facts.policy, other.facts.policy
+    said, again = {**asdict(event), "command": None}, _decided(grounds)
+    return {
+        "event": event.id,
+        "at": event.last_at,
+        "recorded": {key: said[key] for key in SHOWN if key != "command"},
+        "again": again,
+        "reproduced": all(said[key] == again[key] for key in SHOWN if key != "command"),
+        "file": str(config.path),
+        "policy": {key: [was, asdict(now)[key]] for key, was in asdict(then).items() if was != asdict(now)[key]},
+        "witnesses": _witness_changes(grounds.snapshot.votes, other.snapshot.votes),
+        "under": _decided(other),
+    }
+
+
+def _under(grounds: Grounds, config: Config) -> Grounds:
+    """Return the grounds with another configuration's policy, and its witnesses where they stand there."""
+    sites = {WITNESS_NAMES[provider]: getattr(config.witnesses.site, provider) for provider in config.providers}
+
+    def placed(votes: tuple[Vote, ...]) -> tuple[Vote, ...]:
+        return tuple(replace(vote, site=sites[vote.witness]) for vote in votes if vote.witness in sites)
+
+    seen = grounds.snapshot
+    seen = replace(seen, votes=placed(seen.votes), service_votes=placed(seen.service_votes))
+    policy: Policy = policy_of(config)
+    return Grounds(seen, replace(grounds.facts, policy=policy))
+
+
+def _decided(grounds: Grounds) -> dict[str, Any]:
+    verdict, decision = conclude(grounds)
+    return {
+        "sight": verdict.sight.value,
+        "rule": verdict.rule,
+        "row": decision.row,
+        "after": decision.after.value,
+        "command": decision.command.value,
+        "sentence": decision.sentence,
+    }
+
+
+def _witness_changes(before: tuple[Vote, ...], after: tuple[Vote, ...]) -> list[str]:
+    left = {vote.witness: vote.site for vote in after}
+    changes = [f"{vote.witness} is not asked" for vote in before if vote.witness not in left]
+    return changes + [
+        f"{vote.witness} stands in {left[vote.witness] or 'neither site'}, not in {vote.site or 'neither'}"
+        for vote in before
+        if vote.witness in left and left[vote.witness] != vote.site
+    ]
+
+
+def replay_lines(data: dict[str, Any]) -> list[str]:
+    """Return the replay for a person."""
+    lines = [f"event #{data['event']} of {when(data['at'])}", f"recorded     {_line(data['recorded'])}"]
+    if not data["reproduced"]:
+        lines.append(f"this habeat  {_line(data['again'])} (the rules have changed since)")
+    differences = [f"{key} {was} -> {now}" for key, (was, now) in data["policy"].items()] + data["witnesses"]
+    lines.append(f"policy       {data['file']}: {', '.join(differences) or 'the same as then'}")
+    same = data["under"] == data["again"]
+    lines.append("now          the same" if same else f"now          {_line(data['under'])}")
+    return lines
+
+
+def _line(decided: dict[str, Any]) -> str:
+    return (
+        f"{decided['sight']} by rule {decided['rule']}, row {decided['row']}, then {decided['after']}: "
+        f"{one_line(decided['sentence'])}"
+    )
