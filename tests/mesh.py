@@ -1,7 +1,7 @@
 """Three sites in network namespaces, joined by a real Consul, with habeat on the standby mailstore.
 
-    primary 10.77.1.0/24          secondary 10.77.2.0/24          third 10.77.3.0/24
-    svc1  (Consul server)         svc2  (Consul server)           svc3  (Consul server)
+    primary 10.77.1.0/24          secondary 10.77.2.0/24          elsewhere 10.77.3.0/24
+    svc1, svc3 (Consul servers)   svc2  (Consul server)           watch (HetrixTools, vCenter)
     mbox1 (mailstore, agent)      mbox2 (standby, agent, habeat)
               |                             |                             |
               +------------- a router with one bridge for each site ------+
@@ -47,11 +47,13 @@ NODES = {
 ADDRESSES = {
     "svc1": "10.77.1.10",
     "svc2": "10.77.2.10",
-    "svc3": "10.77.3.10",
+    "svc3": "10.77.1.11",
     "mbox1": "10.77.1.20",
     "mbox2": "10.77.2.20",
+    "watch": "10.77.3.10",
 }
 SILENT = "10.77.1.200"
+MAILBOX = "carbonio-mailbox"
 SERVERS = ("svc1", "svc2", "svc3")
 SITES = (1, 2, 3)
 FOLDER = Path(__file__).resolve().parents[1] / ".servers"
@@ -63,10 +65,13 @@ BLIND = "aaaaaaaa-0000-4000-8000-000000000004"
 WRONG = "aaaaaaaa-0000-4000-8000-00000000ffff"
 
 NODE_READ = 'node_prefix "" { policy = "read" } '
+SERVICE_READ = 'service_prefix "" { policy = "read" } '
 RIGHTS = {
     AGENT: 'node_prefix "" { policy = "write" } service_prefix "" { policy = "write" }',
     READER: NODE_READ + 'service_prefix "" { policy = "write" }',
-    HABEAT: NODE_READ + 'session_prefix "" { policy = "write" } key_prefix "habeat" { policy = "write" }',
+    HABEAT: NODE_READ
+    + SERVICE_READ
+    + 'session_prefix "" { policy = "write" } key_prefix "habeat" { policy = "write" }',
     BLIND: "",
 }
 
@@ -195,6 +200,7 @@ class Mesh:
         self._consul = str(binary())
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self._apart: set[str] = set()
+        self._outdated: set[str] = set()
         self._management = ""
         self.ca_file = self._certificates()
         self.net = Network(f"hb{os.getpid()}")
@@ -247,6 +253,27 @@ class Mesh:
         eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
         eventually(lambda: self.believes_failed("mbox2", "svc1", "svc3"), "the standby's agent has given up on both")
 
+    def lose_site(self) -> None:
+        """Let the whole primary site die: both its Consul servers, the mailstore, and the link to it."""
+        self.net.isolate("1")
+        for host in ("svc1", "svc3", "mbox1"):
+            self.stop_agent(host)
+        eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
+
+    def recover_quorum(self) -> None:
+        """Make the last server a cluster of its own, as an operator would, by its peers.json."""
+        self.stop_agent("svc2")
+        data = self.folder / "svc2" / "data"
+        peer = {
+            "id": (data / "node-id").read_text().strip(),
+            "address": f"{ADDRESSES['svc2']}:8300",
+            "non_voter": False,
+        }
+        (data / "raft" / "peers.json").write_text(json.dumps([peer]), encoding="utf-8")
+        self._outdated = {"svc1", "svc3"}
+        self._start("svc2")
+        eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1], "the last server leads itself")
+
     def cut(self, host: str, how: str) -> None:
         """Cut a host off, `unplugged` or `silently`, or `with its site`, which goes on talking within itself."""
         if how == "with its site":
@@ -286,7 +313,30 @@ class Mesh:
         for host in fresh:
             eventually(partial(self.members, host), f"the agent of {host} knows our token")
 
+    @contextlib.contextmanager
+    def serving(self, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Let a host have Carbonio's mail service, an HTTP server on a port, and its agent check it."""
+        argv = self.net.exec(host, [sys.executable, "-m", "http.server", str(port)])
+        quiet = subprocess.DEVNULL
+        server = subprocess.Popen(argv, cwd=self.folder / host, stdin=quiet, stdout=quiet, stderr=quiet)
+        check = {"TCP": f"127.0.0.1:{port}", "Interval": "200ms", "Timeout": "1s"}
+        service = {"Name": MAILBOX, "Port": port, "Check": check}
+        try:
+            assert self.api(host, "PUT", "/v1/agent/service/register", service)[0] == 200
+            eventually(lambda: self.service(host) == "passing", f"Consul finds the service of {host} at work")
+            yield server
+        finally:
+            server.kill()
+            server.wait(10)
+            self.api(host, "PUT", f"/v1/agent/service/deregister/{MAILBOX}")
+
     # -- what can be asked
+
+    def service(self, host: str) -> str | None:
+        """Return what Consul's quorum knows of a host's mail service."""
+        _, checks = self.api("svc2", "GET", f"/v1/health/node/{NODES[host]}?consistent")
+        found = [check["Status"] for check in checks or [] if check["ServiceName"] == MAILBOX]
+        return str(found[0]) if found else None
 
     def api(self, host: str, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """Call a host's agent with every right; return the status and the answer, or 0 and None if there is none."""
@@ -362,6 +412,10 @@ class Mesh:
     def _start(self, host: str) -> None:
         folder = self.folder / host
         folder.mkdir(exist_ok=True)
+        if host in self._outdated:  # with its old raft data it would count itself into a quorum that is gone
+            self._outdated.remove(host)
+            for old in ("raft", "serf"):
+                shutil.rmtree(folder / "data" / old)
         config = folder / "config.json"
         config.write_text(json.dumps(self._config(host, folder)), encoding="utf-8")
         consul = ["nice", "-n", "-10", self._consul, "agent", f"-config-file={config}"]  # a busy machine is no death
@@ -481,6 +535,20 @@ class Standby:
             env=ENVIRONMENT,
         )
         return {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+
+    def explained(self, event: int) -> str:
+        """Return what is told of an event, its evidence included."""
+        argv = self._argv("explain", str(event))
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True, env=ENVIRONMENT).stdout
+
+    def doctor(self) -> dict[str, dict[str, Any]]:
+        """Return what the doctor finds, by subject."""
+        done = subprocess.run(
+            self._argv("doctor"), capture_output=True, text=True, timeout=120, check=False, env=ENVIRONMENT
+        )
+        found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+        assert done.returncode == int("error" in {finding["health"] for finding in found.values()})
+        return found
 
     def accounts(self) -> list[dict[str, Any]]:
         """Return all accounts of its Carbonio."""

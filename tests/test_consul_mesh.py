@@ -90,7 +90,8 @@ def cared_for(standby: Standby) -> bool:
 
 def fail_over(standby: Standby) -> Cycle:
     """Run the two cycles that a dead mailstore takes, and return the second."""
-    assert ("suspect",) == standby.check().states
+    first = standby.check()
+    assert ("suspect",) == first.states, first
     return standby.check()
 
 
@@ -346,3 +347,57 @@ def test_consul_over_tls_counts_only_with_a_trusted_certificate(mesh: Mesh, make
     standby.configure(consul={"ca_file": mesh.ca_file})
     assert 0 == fail_over(standby).code
     assert promoted_once(standby)
+
+
+def test_a_dead_mail_service_is_failed_over_if_consul_agrees(mesh: Mesh, make_standby: MakeStandby) -> None:
+    """I1, I8: the host lives, its service dies: one probe of ours and the check of its own agent are two who say so."""
+    probes = {"services": ["http://{ip}:8080/"], "timeout": "500ms"}
+    standby = make_standby(probes=probes, policy={"service_down": "failover"})
+    watching = make_standby(probes=probes)
+    with mesh.serving("mbox1", 8080) as service:
+        assert ["up", "up"] == [standby.check().sight, watching.check().sight]
+        service.kill()
+        eventually(lambda: mesh.service("mbox1") == "critical", "Consul finds the service dead")
+        cycle = watching.check()
+        assert (3, "service_down", ("standby",)) == (cycle.code, cycle.sight, cycle.states)
+        assert untouched(watching)
+        cycle = fail_over(standby)
+    assert (0, FAILED_OVER) == (cycle.code, cycle.states), cycle
+    assert promoted_once(standby)
+    assert "carbonio-mailbox on agent-mbox1-example-com is critical" in standby.explained(2)
+
+
+def test_the_doctor_reckons_the_quorum_of_consul(mesh: Mesh, make_standby: MakeStandby) -> None:
+    """I1: all is well today, but Consul would lose its quorum with the site it should testify about: that is an error."""
+    both = [ADDRESSES["svc1"], ADDRESSES["svc3"]]
+    subject = "quorum of Consul without the primary site"
+    finding = make_standby(primary={"consul_ips": both}).doctor()[subject]
+    assert "error" == finding["health"]
+    assert (
+        f"3 servers vote, 2 of them stand there ({', '.join(both)}): that leaves 1, and 2 are needed. When that site "
+        "is lost, Consul has no leader and cannot testify"
+    ) == finding["says"]
+    assert "hetrix" in finding["mend"]
+    one = make_standby(primary={"consul_ips": both[:1]}).doctor()
+    assert ("good", "good") == (one[subject]["health"], one["witness Consul"]["health"])
+    assert "warning" == make_standby().doctor()[subject]["health"]
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"primary": {"appserver_vmname": "mbox11.example.com"}}, f"the nearest name it shows is {NODES['mbox1']}"),
+        ({"consul": {"token": BLIND}}, "its rights are too narrow (node:read is needed)"),
+        ({"consul": {"token": WRONG}}, "does not know the configured token"),
+        ({"consul": {"scheme": "https", "port": 8501}}, "its TLS certificate is not trusted"),
+        ({"consul": {"port": 8599}}, "cannot be asked (Connection refused)"),
+    ],
+)
+def test_the_doctor_tries_consul_for_real(
+    mesh: Mesh, make_standby: MakeStandby, config: dict[str, Any], sentence: str
+) -> None:
+    """I1: what would make Consul no witness at four in the morning is an error today, with a way to mend it."""
+    finding = make_standby(**config).doctor()["witness Consul"]
+    assert "error" == finding["health"]
+    assert sentence in finding["says"]
+    assert finding["mend"]

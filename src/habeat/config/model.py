@@ -242,7 +242,11 @@ class ConsulSection:
 
     hostname: Address = setting(Address("127.0.0.1"), "host of Consul's HTTP API: the local agent")
     port: Port = setting(Port(8500), "its port")
-    token: str = setting("", "ACL token with node:read, and for the lock session:write and key:write", secret=True)
+    token: str = setting(
+        "",
+        "ACL token with node:read; for the lock session:write and key:write; for service probes service:read",
+        secret=True,
+    )
     token_file: str = setting("", "file that holds the token instead")
     scheme: Literal["http", "https"] = setting("http", "http or https")
     ca_file: str = setting("", "CA certificates to trust with https; blank: the system's")

@@ -63,7 +63,10 @@ class ConsulWitness:
                 return Answer(Down(f"says that {service} on {name} is critical"))
             if found:
                 return Answer(Up(f"says that {service} on {name} is {' and '.join(sorted(set(found)))}"))
-        return Answer(Unknown(f"has no check of {service} on {' or '.join(nodes)}"))
+        where = " or ".join(nodes)
+        return Answer(
+            Unknown(f"has no check of {service} on {where}, or hides it from this token (service:read is needed)")
+        )
 
     def examine(self, target: Target) -> Sequence[Finding]:
         """Return whether Consul can testify, by asking it, and whether it still could without the watched site."""
@@ -96,7 +99,7 @@ class ConsulWitness:
         left, needed = len(peers) - len(lost), len(peers) // 2 + 1
         sum_ = (
             f"{len(peers)} servers vote, {len(lost)} of them stand there ({', '.join(lost) or 'none'}): "
-            f"without them {left} are left, and {needed} are needed"
+            f"that leaves {left}, and {needed} are needed"
         )
         if left >= needed:
             return [Finding(Health.GOOD, subject, sum_)]
