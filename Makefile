@@ -9,8 +9,10 @@ demo: $(VENV)/.run
 	PYTHONPATH=src $(BIN)/python -m habeat lab
 
 # The single file that is copied to mail servers; INTERPRETER is the Python there, if it is not the plain python3.
+# EXTRAS=vcenter puts in what the witness vcenter needs.
 build: $(VENV)/.run
-	$(BIN)/python scripts/build.py dist/habeat $(INTERPRETER)
+	$(if $(EXTRAS),$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-$(EXTRAS).lock)
+	$(BIN)/python scripts/build.py $(if $(INTERPRETER),--interpreter $(INTERPRETER)) $(if $(EXTRAS),--extra $(EXTRAS)) dist/habeat
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers

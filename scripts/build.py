@@ -1,6 +1,6 @@
 """Build the single file `dist/habeat` for offline mail servers: habeat and its dependencies, pure Python, zipped.
 
-    python scripts/build.py [OUTPUT [INTERPRETER]]
+    python scripts/build.py [--interpreter PYTHON] [--extra vcenter] [OUTPUT]
 
 The dependencies are those installed beside this Python, which `make build` has just installed from the hashed lock.
 The file runs on every CPython that habeat supports and tells older ones so in a sentence.
@@ -8,15 +8,17 @@ The file runs on every CPython that habeat supports and tells older ones so in a
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 import tempfile
 import zipapp
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPENDENCIES = ("click", "icmplib", "ldap3", "pyasn1", "PyYAML")
+EXTRAS = {"vcenter": ("pyvmomi",)}
 MAIN = """\
 import sys
 
@@ -29,10 +31,10 @@ main()
 """
 
 
-def collect(folder: Path) -> None:
-    """Copy habeat and the Python files of its dependencies into a folder."""
+def collect(folder: Path, names: Sequence[str]) -> None:
+    """Copy habeat and the Python files of the named distributions into a folder."""
     shutil.copytree(ROOT / "src" / "habeat", folder / "habeat", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in DEPENDENCIES:
+    for name in names:
         for file in metadata.files(name) or ():
             if file.suffix in (".py", ".typed") or "licen" in file.name.lower() or file.name == "METADATA":
                 target = folder / file
@@ -44,13 +46,16 @@ def collect(folder: Path) -> None:
 
 def main() -> None:
     """Build."""
-    output = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist" / "habeat")
+    parser = argparse.ArgumentParser(description="Build the single file.")
+    parser.add_argument("output", nargs="?", type=Path, default=ROOT / "dist" / "habeat")
+    parser.add_argument("--interpreter", default="/usr/bin/env python3")
+    parser.add_argument("--extra", action="append", default=[], choices=sorted(EXTRAS))
+    options = parser.parse_args()
+    output: Path = options.output
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        collect(Path(folder))
-        zipapp.create_archive(
-            folder, output, interpreter=sys.argv[2] if len(sys.argv) > 2 else "/usr/bin/env python3", compressed=True
-        )
+        collect(Path(folder), [*DEPENDENCIES, *(name for extra in options.extra for name in EXTRAS[extra])])
+        zipapp.create_archive(folder, output, interpreter=options.interpreter, compressed=True)
     output.chmod(0o755)
     print(f"{output} ({output.stat().st_size // 1024} KiB)")
 

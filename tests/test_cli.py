@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from conftest import LabFactory
+from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, Lab
 
-COMMANDS = ("check", "status", "explain", "history", "pause", "resume", "ack", "config", "lab")
+COMMANDS = ("check", "status", "explain", "history", "pause", "resume", "ack", "config", "doctor", "lab")
 
 
 def habeat(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -256,6 +257,95 @@ def test_readme_knows_every_command() -> None:
     table = set(re.findall(r"^\| `habeat ([a-z]+)", readme, re.MULTILINE))
     listed = set(re.findall(r"^  ([a-z]+) ", habeat("--help").stdout.split("Commands:")[1], re.MULTILINE))
     assert listed == table
+
+
+def test_doctor(lab: Lab) -> None:
+    """In health all is good but what nobody configured, and nothing is changed; the exit code is 0."""
+    done = subprocess.run(lab.argv("doctor"), capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    for line in (
+        "good     witness Consul: says that agent-mbox1-example-com is up",
+        "good     witnesses: 1 of 1 may call mbox1.example.com dead, and 1 must",
+        "good     Carbonio: answers",
+        "good     accounts of mbox1.example.com: 8 are replicated, and each could be promoted",
+        "warning  journal: there is none in",
+        "to mend it: run `habeat check`, or the timer",
+    ):
+        assert line in done.stdout
+    assert not lab.state_dir.exists()
+    assert {0} == {item["promotions"] for item in lab.accounts()}
+
+
+def test_doctor_finds_what_is_wrong(lab: Lab) -> None:
+    """What would keep a failover from succeeding is an error with a way to mend it, and the exit code is 1."""
+    with carbonio.world_of(lab.world) as world:
+        for account in list(world["accounts"].values())[:2]:
+            account["replicas"] = []
+    lab.configure(
+        {
+            "witnesses": {"site": {"consul": "primary"}},
+            "policy": {"gateways": ["no-such-host.invalid"]},
+            "probes": {"services": ["tcp://127.0.0.1:1"]},
+        }
+    )
+    done = subprocess.run([*lab.argv("doctor"), "--json"], capture_output=True, text=True, check=False)
+    found = {item["subject"]: item for item in json.loads(done.stdout)}
+    assert 1 == done.returncode
+    assert ("error", "0 of 1 may call mbox1.example.com dead, and 1 must") == (
+        found["witnesses"]["health"],
+        found["witnesses"]["says"],
+    )
+    assert "stands in the suspect site primary itself" in found["place of Consul"]["says"]
+    assert "error" == found["gateway no-such-host.invalid"]["health"]
+    assert ("warning", "refuses connections") == (
+        found["service tcp://127.0.0.1:1"]["health"],
+        found["service tcp://127.0.0.1:1"]["says"],
+    )
+    accounts = found["accounts of mbox1.example.com"]
+    assert "2 of 8 have no usable replica, and could not be promoted" == accounts["says"]
+    assert 2 == len(accounts["names"])
+
+
+def test_doctor_where_carbonio_is_dead(lab: Lab) -> None:
+    """A Carbonio that does not answer is told, in bounded time, and the other findings with it."""
+    lab.configure({"carbonio": {"binary": "/nowhere/carbonio"}})
+    done = subprocess.run(lab.argv("doctor"), capture_output=True, text=True, check=False)
+    assert 1 == done.returncode
+    assert "error    Carbonio: " in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_replay(lab: Lab) -> None:
+    """A past decision is judged the same again, and differently under another policy; the difference is named (I8)."""
+    failed_over(lab)
+    old = Path(shutil.copy(lab.config, lab.folder / "old.yml"))
+    lab.configure({"witnesses": {"site": {"consul": "primary"}}})
+    same = subprocess.run(
+        lab.argv("explain", "--replay", "2", "--policy", str(old)), capture_output=True, text=True, check=True
+    )
+    assert "now          the same" in same.stdout
+    argv = [*lab.argv("explain", "--replay", "2"), "--json"]
+    told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    assert (True, ["Consul stands in primary, not in neither"]) == (told["reproduced"], told["witnesses"])
+    assert ("down", "failing_over") == (told["recorded"]["sight"], told["recorded"]["after"])
+    assert ("unknown", "standby", "none") == tuple(told["under"][key] for key in ("sight", "after", "command"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--replay", "3"), "event 3 has no evidence to judge"),
+        (("--replay", "99"), "there is no event 99"),
+        (("--policy", "x"), "--policy goes with --replay EVENT"),
+        (("--replay", "1", "--policy", "/nowhere"), "/nowhere: cannot be read"),
+    ],
+)
+def test_replay_of_nothing(lab: Lab, words: tuple[str, ...], said: str) -> None:
+    """What cannot be replayed is told, with exit code 2."""
+    failed_over(lab)
+    done = subprocess.run(lab.argv("explain", *words), capture_output=True, text=True, check=False)
+    assert 2 == done.returncode
+    assert said in done.stderr
 
 
 def test_completion() -> None:

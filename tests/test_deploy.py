@@ -92,6 +92,30 @@ def test_single_file_runs(single_file: Path, tmp_path: Path, python: str) -> Non
     assert "5 of 5 accounts promoted" in done.stdout
 
 
+@pytest.mark.parametrize("extra", [(), ("--extra", "vcenter")])
+def test_single_file_and_the_extra(tmp_path: Path, extra: tuple[str, ...]) -> None:
+    """Without pyVmomi the witness vcenter is a clear error that says how to get it; built with the extra, all is well."""
+    config, output = tmp_path / "habeat.yml", tmp_path / "habeat"
+    account = "{hostname: vcenter.example.com, username: habeat, password: secret}"
+    nodes = [
+        f"{site}: {{appserver_ip: 10.0.0.{n}, appserver_vmname: mbox{n}}}"
+        for n, site in ((1, "primary"), (2, "secondary"))
+    ]
+    local = "local: {whoami: secondary, dc_check: primary, role: appserver, provider: vcenter}"
+    config.write_text("\n".join([local, *nodes, f"vcenter: {account}"]), encoding="utf-8")
+    config.chmod(0o600)
+    build = [sys.executable, str(ROOT / "scripts" / "build.py"), *extra, str(output)]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    argv = [sys.executable, "-I", "-S", str(output), "config", "check", "--config", str(config)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if extra:
+        assert (0, f"{config} is good\n") == (done.returncode, done.stdout)
+    else:
+        assert 2 == done.returncode
+        assert "local.provider: the witness vcenter needs pyVmomi, which is not installed here: run " in done.stderr
+        assert "make build EXTRAS=vcenter" in done.stderr
+
+
 def test_single_file_refuses_an_old_python(single_file: Path) -> None:
     """A Python that is too old is told so in a sentence, not by a syntax error."""
     code = "import runpy, sys; sys.version_info = (3, 6, 8); runpy.run_path(sys.argv[1], run_name='__main__')"
