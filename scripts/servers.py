@@ -2,8 +2,9 @@
 
 What is on PATH is used as it is. What is missing comes from Debian's own packages, by way of the mirror that this
 machine's apt already names and with its keyring: Consul (which left Debian after release 11) and slapd are unpacked
-into FOLDER, so that no service of theirs is ever set up; plain tools are installed. Apt works in folders of its own
-here, so the machine's package lists and sources stay as they are.
+into FOLDER, so that no service of theirs is ever set up; plain tools are installed. The vCenter simulator is built
+from our own Go program and Debian's library govmomi. Apt works in folders of its own here, so the machine's package
+lists and sources stay as they are.
 
 Where this cannot be done, one line for each server tells which tests cannot run and why. That is no error, except
 with CI=true in the environment.
@@ -18,11 +19,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 OLD_SUITE = "bullseye"
+GOPATH = Path("/usr/share/gocode")
+GOVMOMI = GOPATH / "src/github.com/vmware/govmomi/simulator"
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"
 QUICK, LONG = 60.0, 600.0
 ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<URIs>\S+)\s+(?P<Suites>\S+)\s+(?P<Components>[^#]+)")
@@ -37,13 +41,17 @@ class CannotError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A package, the program in it that tests start, and which tests do; `unpack` ones never touch the system."""
+    """A package, the program in it that tests start, and which tests do; `unpack` ones never touch the system.
+
+    With a `source` the program is ours: it is built with the package, and again when the source is newer.
+    """
 
     package: str
     program: str
     tests: str
     unpack: bool = False
     suite: str = ""
+    source: str = ""
 
 
 SERVERS = (
@@ -53,6 +61,7 @@ SERVERS = (
     Server("ldap-utils", "ldapmodify", "tests/test_directory.py"),
     Server("openssl", "openssl", "tests/test_directory.py"),
     Server("systemd", "systemd-analyze", "tests/test_deploy.py"),
+    Server("golang-github-vmware-govmomi-dev", "vcsim", "tests/test_vcenter.py", source="tests/vcsim/main.go"),
 )
 
 
@@ -73,26 +82,49 @@ def main(folder: Path) -> int:
 
 
 def present(server: Server, folder: Path) -> bool:
-    """Tell whether a server's program is on PATH or in the folder."""
+    """Tell whether a server's program is on PATH or in the folder; one of ours must be there, and up to date."""
+    if server.source:
+        built = folder / "bin" / server.program
+        return built.exists() and built.stat().st_mtime > (ROOT / server.source).stat().st_mtime
     return shutil.which(server.program, path=f"{PATH}:{folder / 'bin'}") is not None
 
 
 def bring(server: Server, folder: Path, work: Path) -> None:
-    """Unpack or install one server; raises CannotError where that cannot be done."""
+    """Build, unpack or install one server; raises CannotError where that cannot be done."""
+    if server.source:
+        build(server, folder, work)
+    elif server.unpack:
+        unpack(server, debian(server.suite, work).download(server.package, exactly=bool(server.suite)), folder)
+    else:
+        debian(server.suite, work).install(server.package)
+    if not present(server, folder):
+        raise CannotError(f"the package holds no program called {server.program}")
+
+
+def debian(suite: str, work: Path) -> Apt:
+    """Return an apt that knows its packages; raises CannotError where this machine can have none."""
     if os.geteuid() != 0:
         raise CannotError("only root can bring it")
     if _release().get("ID") != "debian":
         raise CannotError("this machine is no Debian")
     if shutil.which("apt-get", path=PATH) is None:
         raise CannotError("there is no apt-get")
-    apt = apt_for(server.suite, work)
+    apt = apt_for(suite, work)
     apt.update()
-    if server.unpack:
-        unpack(server, apt.download(server.package, exactly=bool(server.suite)), folder)
-    else:
-        apt.install(server.package)
-    if not present(server, folder):
-        raise CannotError(f"the package holds no program called {server.program}")
+    return apt
+
+
+def build(server: Server, folder: Path, work: Path) -> None:
+    """Build a Go program of ours with Debian's Go and a library that it has as a package, and without the network."""
+    if shutil.which("go", path=PATH) is None:
+        debian("", work).install("golang-go")
+    if not GOVMOMI.exists():
+        debian("", work).install(server.package)
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    fresh = folder / "bin" / f".{server.program}"
+    alone = {"GO111MODULE": "off", "GOPATH": str(GOPATH), "GOCACHE": str(work / "go"), "CGO_ENABLED": "0"}
+    run(["go", "build", "-o", str(fresh), str(ROOT / server.source)], LONG, environment=alone)
+    fresh.rename(fresh.with_name(server.program))
 
 
 def unpack(server: Server, archives: list[Path], folder: Path) -> None:
@@ -229,9 +261,12 @@ def _release() -> dict[str, str]:
     return {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
 
 
-def run(argv: list[str], timeout: float, folder: Path = Path("/")) -> None:
+def run(
+    argv: list[str], timeout: float, folder: Path = Path("/"), environment: Mapping[str, str] | None = None
+) -> None:
     """Run a command that asks nothing and starts no service; raises CannotError with its last words if it fails."""
     quiet = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    quiet |= environment or {}
     try:
         done = subprocess.run(
             argv, cwd=folder, env=quiet, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False

@@ -332,6 +332,11 @@ class Mesh:
 
     # -- what can be asked
 
+    def maintained(self, host: str) -> bool:
+        """Tell whether Consul's quorum knows a host to be in maintenance."""
+        _, checks = self.api("svc2", "GET", f"/v1/health/node/{NODES[host]}?consistent")
+        return any(check["CheckID"] == "_node_maintenance" for check in checks or [])
+
     def service(self, host: str) -> str | None:
         """Return what Consul's quorum knows of a host's mail service."""
         _, checks = self.api("svc2", "GET", f"/v1/health/node/{NODES[host]}?consistent")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -285,7 +286,7 @@ def test_doctor_finds_what_is_wrong(lab: Lab) -> None:
         {
             "witnesses": {"site": {"consul": "primary"}},
             "policy": {"gateways": ["no-such-host.invalid"]},
-            "probes": {"services": ["tcp://127.0.0.1:1"]},
+            "probes": {"services": ["tcp://{ip}:1"]},
         }
     )
     done = subprocess.run([*lab.argv("doctor"), "--json"], capture_output=True, text=True, check=False)
@@ -297,10 +298,8 @@ def test_doctor_finds_what_is_wrong(lab: Lab) -> None:
     )
     assert "stands in the suspect site primary itself" in found["place of Consul"]["says"]
     assert "error" == found["gateway no-such-host.invalid"]["health"]
-    assert ("warning", "refuses connections") == (
-        found["service tcp://127.0.0.1:1"]["health"],
-        found["service tcp://127.0.0.1:1"]["says"],
-    )
+    service = found[f"service tcp://{lab.addresses[PRIMARY]}:1"]
+    assert ("warning", "refuses connections") == (service["health"], service["says"])
     accounts = found["accounts of mbox1.example.com"]
     assert "2 of 8 have no usable replica, and could not be promoted" == accounts["says"]
     assert 2 == len(accounts["names"])
@@ -329,6 +328,27 @@ def test_replay(lab: Lab) -> None:
     assert (True, ["Consul stands in primary, not in neither"]) == (told["reproduced"], told["witnesses"])
     assert ("down", "failing_over") == (told["recorded"]["sight"], told["recorded"]["after"])
     assert ("unknown", "standby", "none") == tuple(told["under"][key] for key in ("sight", "after", "command"))
+
+
+def test_replay_under_a_configuration_that_asks_others(lab: Lab) -> None:
+    """Whom nobody asked then is named: no replay can know what they would have said."""
+    lab.check()
+    asked = {"policy": {"gateways": ["10.0.0.254"]}, "probes": {"services": ["tcp://{ip}:7025"]}}
+    lab.configure({**asked, "witnesses": {"providers": ["consul", "hetrix"]}, "hetrix": {"api_token": "x"}})
+    shown = subprocess.run(lab.argv("explain", "--replay", "1"), capture_output=True, text=True, check=True).stdout
+    others = f"HetrixTools, 10.0.0.254, tcp://{lab.addresses[PRIMARY]}:7025"
+    assert f"not known    what these would have said, who were not asked then: {others}" in shown
+
+
+def test_replay_of_an_earlier_habeat(lab: Lab) -> None:
+    """An event that was kept without its circumstances says so."""
+    lab.check()
+    with sqlite3.connect(lab.state_dir / "habeat.db") as db:
+        db.execute("UPDATE event SET circumstances=NULL")
+    db.close()
+    done = subprocess.run(lab.argv("explain", "--replay", "1"), capture_output=True, text=True, check=False)
+    assert 2 == done.returncode
+    assert "was written by an earlier habeat" in done.stderr
 
 
 @pytest.mark.parametrize(

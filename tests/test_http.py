@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_odd_answers(serve: Serve, case: str) -> None:
     text, words = ODD[case]
     endpoint = Endpoint("127.0.0.1", serve(answer(text)), timeout=2, headers={"X-Consul-Token": "hunter2"})
     with pytest.raises(HttpError, match=words) as caught:
-        Consul(endpoint).serf_status("agent-mbox1-example-com")
+        Consul(endpoint).health("agent-mbox1-example-com")
     assert "hunter2" not in str(caught.value) + repr(endpoint)
 
 
@@ -130,6 +131,21 @@ def test_token_that_http_cannot_carry() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(HttpError) as caught:
         replace(endpoint, port=int(server.getsockname()[1])).call("GET", "/")
     assert "hunter" not in str(caught.value)
+
+
+def test_time_that_is_up_before_there_is_a_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow resolver eats all the time: what comes after it does not go on without an end."""
+    connect = socket.create_connection
+
+    def late(*args: Any, **kwargs: Any) -> socket.socket:
+        time.sleep(0.5)
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "create_connection", late)
+    port, begun = serve(drip), time.monotonic()
+    with pytest.raises(HttpError, match=r"did not answer within 0\.3 s"):
+        Endpoint("127.0.0.1", port, timeout=0.3).call("GET", "/")
+    assert time.monotonic() - begun < 2
 
 
 def test_missing_ca_file() -> None:
@@ -142,4 +158,4 @@ def test_check_of_another_node_does_not_count(serve: Serve) -> None:
     """A serfHealth of a node that was not asked for says nothing about the one that was (I1)."""
     body = '[{"Node":"agent-other","CheckID":"serfHealth","Status":"critical"}]'
     port = serve(answer(f"HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nContent-Length: {len(body)}\r\n\r\n{body}"))
-    assert Consul(Endpoint("127.0.0.1", port)).serf_status("agent-mbox1-example-com") is None
+    assert Consul(Endpoint("127.0.0.1", port)).health("agent-mbox1-example-com").serf is None

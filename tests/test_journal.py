@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -168,7 +169,7 @@ def test_damaged_in_use(journal: Journal) -> None:
 
 
 def test_format_of_an_earlier_version(tmp_path: Path) -> None:
-    """A journal of an earlier habeat is brought forward, and remembers what it knew."""
+    """A journal of an earlier habeat is brought forward by a cycle, not by a look at it, and remembers what it knew."""
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     with sqlite3.connect(state / "habeat.db") as db:
@@ -176,6 +177,8 @@ def test_format_of_an_earlier_version(tmp_path: Path) -> None:
         db.execute("INSERT INTO target VALUES (?, 'suspect', 1, 0, 1000.0, NULL, NULL)", (TARGET.key,))
         db.execute("PRAGMA user_version=1")
     db.close()
+    with pytest.raises(JournalError, match="has format 1: the next `habeat check` brings it to format 2"):
+        Journal.open(state, create=False)
     journal = Journal.open(state)
     memory = journal.memory(TARGET)
     assert Memory("suspect", 1, 0, 1000.0) == memory
@@ -266,3 +269,14 @@ def test_a_cooled_failover_keeps_its_number(journal: Journal) -> None:
     ended = replace(decision(Sight.UP, memory), memory=replace(memory, state="standby"))
     journal.record(TARGET, ended, 1010.0)
     assert (1010.0, ended.sentence) == (journal.failover(number).ended_at, journal.failover(number).result)
+
+
+def test_remembered_values_can_be_used_from_any_thread(journal: Journal) -> None:
+    """A witness is asked in a thread of its own, and what it remembers is there for the next one (I1)."""
+    recall, heard = journal.recall("hetrix"), []
+    for act in (lambda: recall.write("x"), lambda: heard.append(recall.read())):
+        thread = threading.Thread(target=act)
+        thread.start()
+        thread.join()
+    assert ["x"] == heard
+    assert "x" == journal.noted("hetrix")

@@ -160,15 +160,19 @@ def test_a_death_from_before_we_reached_it_is_none() -> None:
     assert Sight.UNKNOWN is verdict.sight
     assert "knows of a death 60 s ago, but we reached it 50 s ago" in verdict.why
     assert Sight.DOWN is judge(replace(snapshot(old), reached_at=930.0), Policy()).sight
-    assert Sight.DOWN is judge(replace(snapshot(old), reached_at=5000.0), Policy()).sight, "our clock went back"
+    back = replace(snapshot(old), reached_at=5000.0)
+    assert Sight.UNKNOWN is judge(back, Policy()).sight, "our clock went back: it was reached at some time until now"
+    assert Sight.DOWN is judge(replace(back, votes=(vote(SAYS_DOWN),)), Policy()).sight
 
 
-SERVES = Probe("service", "tcp://10.0.0.1:7025", Up("answers"), answered=True)
-REFUSES = Probe("service", "tcp://10.0.0.1:7025", Down("refuses connections"), answered=True)
-BROKEN = Probe("service", "https://10.0.0.1:7071/", Down("answers 503, and one below 400 was expected"), answered=True)
-MUTE = Probe("service", "tcp://10.0.0.1:7025", Down("does not answer (3 tries)"))
-UNASKED = Probe("service", "tcp://10.0.0.1:7025", Unknown("cannot be asked from here"))
-UNTRUSTED = Probe("service", "https://10.0.0.1:7071/", Unknown("answers, but is not trusted"), answered=True)
+TCP, WEB = "tcp://10.0.0.1:7025", "https://10.0.0.1:7071/"
+SERVES = Probe("service", TCP, Up("answers"), lives=True, answered=True, port=7025)
+REFUSES = replace(SERVES, evidence=Down("refuses connections"))
+MUTE = replace(SERVES, evidence=Down("does not answer (3 tries)"), lives=False, answered=False)
+UNASKED = replace(MUTE, evidence=Unknown("cannot be asked from here"))
+BROKEN = replace(SERVES, address=WEB, evidence=Down("answers 503, and one below 400 was expected"), port=7071)
+HANGS = replace(BROKEN, evidence=Down("did not answer within 1 s"), answered=False)
+UNTRUSTED = replace(BROKEN, evidence=Unknown("answers, but is not trusted"), answered=False)
 ALERT, ACT = Policy(), Policy(service_down=True)
 
 SERVICES: dict[str, tuple[tuple[Probe, ...], tuple[Vote, ...], Policy, Sight, str, str]] = {
@@ -181,7 +185,7 @@ SERVICES: dict[str, tuple[tuple[Probe, ...], tuple[Vote, ...], Policy, Sight, st
         "J8",
         "tcp://10.0.0.1:7025 refuses connections; https://10.0.0.1:7071/ answers 503",
     ),
-    "dead, and nobody else agrees": ((REFUSES,), (), ACT, Sight.SERVICE_DOWN, "J8", "no witness and no second probe"),
+    "dead, and nobody else agrees": ((REFUSES,), (), ACT, Sight.SERVICE_DOWN, "J8", "neither enough witnesses"),
     "dead, and a witness agrees": (
         (REFUSES,),
         (vote(SAYS_DOWN),),
@@ -198,8 +202,32 @@ SERVICES: dict[str, tuple[tuple[Probe, ...], tuple[Vote, ...], Policy, Sight, st
         "J9",
         "the host lives, but its service",
     ),
-    "the same probe twice is one": ((REFUSES, REFUSES), (), ACT, Sight.SERVICE_DOWN, "J8", "no witness"),
-    "silence is not enough": ((MUTE, BROKEN), (), ACT, Sight.SERVICE_DOWN, "J8", "no witness"),
+    "the same port twice is one": (
+        (REFUSES, replace(BROKEN, port=7025)),
+        (),
+        ACT,
+        Sight.SERVICE_DOWN,
+        "J8",
+        "nor a second port that says so itself",
+    ),
+    "silence is not enough": ((MUTE, BROKEN), (), ACT, Sight.SERVICE_DOWN, "J8", "nor a second port"),
+    "neither is a connection that hangs": ((REFUSES, HANGS), (), ACT, Sight.SERVICE_DOWN, "J8", "nor a second port"),
+    "one could not be told": (
+        (REFUSES, UNTRUSTED),
+        (vote(SAYS_DOWN),),
+        ACT,
+        Sight.SERVICE_DOWN,
+        "J8",
+        "but https://10.0.0.1:7071/ answers, but is not trusted",
+    ),
+    "fewer witnesses than are required": (
+        (REFUSES,),
+        (vote(SAYS_DOWN),),
+        replace(ACT, required=2),
+        Sight.SERVICE_DOWN,
+        "J8",
+        "neither enough witnesses",
+    ),
     "silence, and a witness": ((MUTE,), (vote(SAYS_DOWN),), ACT, Sight.DOWN, "J9", "does not answer (3 tries)"),
     "a witness sees it at work": (
         (REFUSES, BROKEN),
@@ -215,7 +243,7 @@ SERVICES: dict[str, tuple[tuple[Probe, ...], tuple[Vote, ...], Policy, Sight, st
         ACT,
         Sight.SERVICE_DOWN,
         "J8",
-        "but tcp://10.0.0.1:7025 still answers",
+        "but tcp://10.0.0.1:7025 answers",
     ),
     "a stale witness": ((REFUSES,), (vote(SAYS_DOWN, age=121),), ACT, Sight.SERVICE_DOWN, "J8", "nothing newer"),
     "a witness in the suspect site": (
@@ -226,7 +254,7 @@ SERVICES: dict[str, tuple[tuple[Probe, ...], tuple[Vote, ...], Policy, Sight, st
         "J8",
         "stands in the suspect site",
     ),
-    "could not be asked": ((UNASKED,), (), ACT, Sight.UP, "J1", "answers ping"),
+    "could not be asked any more": ((UNASKED,), (), ACT, Sight.SERVICE_DOWN, "J8", "cannot be asked from here"),
 }
 
 
@@ -252,6 +280,8 @@ def test_services_that_never_worked_are_not_dead() -> None:
         verdict = judge(replace(agreed, served=before), ACT)
         assert (Sight.SERVICE_DOWN, "J8") == (verdict.sight, verdict.rule)
         assert "never seen at work" in verdict.why
+    unasked = judge(replace(agreed, services=(UNASKED, UNTRUSTED)), ACT)
+    assert (Sight.UP, "") == (unasked.sight, unasked.served)
     works = judge(replace(agreed, services=(SERVES, replace(BROKEN, evidence=Up("answers 200")))), ACT)
     assert agreed.asked_services == works.served
     assert Sight.DOWN is judge(replace(agreed, served=works.served), ACT).sight
@@ -266,10 +296,10 @@ def test_a_service_that_speaks_proves_that_the_host_lives(service: Probe) -> Non
 
 
 def test_a_silent_service_says_nothing_of_a_silent_host() -> None:
-    """With the host silent too, its death is the witnesses' matter; a service that could not be asked is our fault (I1)."""
+    """With the host silent too, its death is the witnesses' matter, whatever a probe of a service says."""
     votes = (vote(SAYS_DOWN),)
-    assert "J7" == judge(replace(snapshot(*votes), services=(MUTE,)), ALERT).rule
-    assert "J3" == judge(replace(snapshot(*votes), services=(UNASKED,)), ALERT).rule
+    for service in (MUTE, UNASKED):
+        assert "J7" == judge(replace(snapshot(*votes), services=(service,)), ALERT).rule
 
 
 evidences: st.SearchStrategy[Evidence] = st.one_of(
@@ -284,7 +314,15 @@ votes_ = st.builds(
     st.booleans(),
     st.none() | st.floats(0, 1e4),
 )
-probes_ = st.builds(Probe, st.just("service"), st.sampled_from("abc"), evidences, st.booleans())
+probes_ = st.builds(
+    Probe,
+    st.just("service"),
+    st.sampled_from("abc"),
+    evidences,
+    lives=st.booleans(),
+    answered=st.booleans(),
+    port=st.integers(1, 3),
+)
 
 
 @given(st.lists(votes_, max_size=5), st.integers(1, 3), st.none() | st.floats(-1e4, 1e4))
@@ -308,12 +346,13 @@ def test_a_dead_service_is_never_acted_upon_alone(votes: list[Vote], services: l
     """Whatever services and witnesses say of a host that lives: no action if one is alive, or none but one is dead (I1)."""
     seen = serving(snapshot(probe=ANSWERS), services, votes)
     says = [v for v in votes if fresh(v)]
-    alive = any(isinstance(said, Up) for said in (*(p.evidence for p in services), *(v.evidence for v in says)))
-    refusals = {probe.address for probe in services if isinstance(probe.evidence, Down) and probe.answered}
-    agreed = any(deadly(v) for v in says) or len(refusals) > 1
-    dead = any(isinstance(probe.evidence, Down) for probe in services)
-    assert (dead and agreed and not alive) == (judge(seen, ACT).sight is Sight.DOWN)
-    assert judge(seen, ALERT).sight is (Sight.SERVICE_DOWN if dead else Sight.UP)
+    dead = bool(services) and all(isinstance(probe.evidence, Down) for probe in services)
+    witnessed = any(deadly(v) for v in says)
+    vetoed = any(isinstance(v.evidence, Up) for v in says)
+    told = len({probe.port for probe in services if probe.answered}) > 1
+    assert (dead and not vetoed and (witnessed or told)) == (judge(seen, ACT).sight is Sight.DOWN)
+    works = all(isinstance(probe.evidence, Up) for probe in services)
+    assert judge(seen, ALERT).sight is (Sight.UP if works else Sight.SERVICE_DOWN)
 
 
 @given(st.lists(votes_, max_size=4), st.lists(probes_, max_size=2), st.booleans())
@@ -336,6 +375,12 @@ def test_blind_spot() -> None:
     spared = replace(snapshot(vote(CANNOT_SAY), probe=ANSWERS), unasked=("vCenter",))
     assert blind_spot(spared, Policy()) is None
     assert blind_spot(spared, Policy(required=2)) == "Consul has no leader"
+
+
+def test_blind_spot_of_a_witness_in_the_suspect_site() -> None:
+    """What says `up` today from inside the suspect site could not call it dead, and that is told."""
+    misplaced = snapshot(vote(SAYS_UP, site="primary"), probe=ANSWERS)
+    assert "Consul stands in the suspect site primary itself" == blind_spot(misplaced, Policy())
 
 
 def test_blind_spot_of_a_service() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from habeat.lab.sites import Host
 from habeat.model import Down, Unknown, Up
+from habeat.observe import reach
 from habeat.observe.reach import Icmp, Tcp
 
 RAW = pytest.mark.skipif(os.geteuid() != 0, reason="raw ICMP needs root")
@@ -79,4 +80,15 @@ def test_tcp_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(101, "Network is unreachable")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(reach, "_routed", lambda _address: False)
     assert Unknown("cannot be asked from here: Network is unreachable") == Tcp(7025, 1, 0.1)("192.0.2.1")
+
+
+def test_tcp_that_a_router_turns_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that says that the other site's network is gone is silence of the target, not a fault of this host."""
+
+    def refuse(*_args: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert Down("does not answer on port 7025 (2 tries)") == Tcp(7025, 2, 0.05)("127.0.0.1")

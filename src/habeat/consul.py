@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from habeat.errors import HttpError, HttpRefusedError
 from habeat.http import Endpoint, Reply
 
+MAINTENANCE = ("_node_maintenance", "_service_maintenance")
 LEFT = 3  # serf's member status for a graceful leave
 
 
@@ -24,6 +25,18 @@ class Node:
 
     name: str
     addresses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class NodeHealth:
+    """A node's serfHealth status (None: unknown, or hidden from the token, never dead), and its service's checks.
+
+    `maintenance` tells that an operator put the node or a service of its into maintenance.
+    """
+
+    serf: str | None
+    maintenance: bool
+    service: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -41,17 +54,18 @@ class Consul:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
-    def serf_status(self, node: str) -> str | None:
-        """Return a node's serfHealth status by a quorum-backed read, or None where there is no such check.
+    def health(self, node: str, service: str = "") -> NodeHealth:
+        """Return what a quorum-backed read tells of a node and of a service on it; None and () where it tells nothing.
 
-        None means that the node is unknown, or that the token may not see it; it never means dead.
+        Only a token with service:read is shown the checks of services.
         """
-        mine = [check for check in self._checks(node) if check.get("CheckID") == "serfHealth"]
-        return str(mine[0].get("Status")) if mine else None
-
-    def service_status(self, node: str, service: str) -> Sequence[str]:
-        """Return the status of each check of a service on a node by a quorum-backed read."""
-        return [str(check.get("Status")) for check in self._checks(node) if check.get("ServiceName") == service]
+        checks = self._checks(node)
+        serf = [str(check.get("Status")) for check in checks if check.get("CheckID") == "serfHealth"]
+        return NodeHealth(
+            serf[0] if serf else None,
+            any(str(check.get("CheckID")).startswith(MAINTENANCE) for check in checks),
+            tuple(str(check.get("Status")) for check in checks if check.get("ServiceName") == service),
+        )
 
     def node(self, name: str) -> Node | None:
         """Return a node of the catalog by a quorum-backed read, or None where it is not there or not to be seen."""

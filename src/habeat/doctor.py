@@ -12,10 +12,10 @@ from pathlib import Path
 from habeat.act.carbonio import Carbonio, Zmprov
 from habeat.act.run import Runner
 from habeat.config.model import WITNESS_NAMES, Config, Provider
-from habeat.errors import ConfigError, HabeatError, JournalError
+from habeat.errors import HabeatError, HttpError, JournalError
 from habeat.journal import Journal, Recall, kept
 from habeat.model import Down, Evidence, Finding, Health, Target, Unknown
-from habeat.node import reach_of, secret_of, services_of, target_of, witness_of
+from habeat.node import consul_of, reach_of, secret_of, services_of, target_of, witness_of
 from habeat.observe import Reach
 from habeat.roles.assembly import carbonio_of, directory_of
 
@@ -38,10 +38,11 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
             "start it on the peer, or take it out of probes.services",
             "for its name write {ip}; for its certificate set probes.ca_file, or probes.verify_tls: false",
         )
-    yield from _quorum(config, target)
+    yield from _places(config, target)
     for provider in config.providers:
         yield from _witness(provider, config, target)
-    if config.local.whoami == "secondary":
+    yield from _consul(config, target)
+    if config.local.whoami == "secondary" or config.local.disable_ha_module:
         yield from _carbonio(config, target)
 
 
@@ -75,42 +76,96 @@ def _asked(subject: str, prefix: str, evidence: Evidence, silent: str, unasked: 
     return Finding(WARNING, subject, says, silent) if isinstance(evidence, Down) else Finding(GOOD, subject, says)
 
 
-def _quorum(config: Config, target: Target) -> Iterator[Finding]:
+def _places(config: Config, target: Target) -> Iterator[Finding]:
     """Give whether the witnesses that could still testify are enough when the watched site is lost."""
-    sites = {provider: getattr(config.witnesses.site, provider) for provider in config.providers}
-    lost = [provider for provider, site in sites.items() if site == target.site]
-    for provider in lost:
+    for provider in set(config.providers) - set(_able(config, target)):
         yield Finding(
             WARNING,
             f"place of {WITNESS_NAMES[provider]}",
             f"it stands in the suspect site {target.site} itself, so it can never call {target.name} dead",
             "add a witness that stands elsewhere to witnesses.providers",
         )
-    if sites.get("vcenter", "said") is None:
+    if "vcenter" in config.providers and config.witnesses.site.vcenter is None:
         yield Finding(
             WARNING,
             f"place of {WITNESS_NAMES['vcenter']}",
             "the configuration does not say where it runs",
             "say it in witnesses.site.vcenter, if it runs in one of the two sites: there it dies with its site",
         )
-    able, required = len(sites) - len(lost), config.witnesses.required
-    told = f"{able} of {len(sites)} may call {target.name} dead, and {required} must"
+    able, required = len(_able(config, target)), config.witnesses.required
+    told = f"{able} of {len(config.providers)} may call {target.name} dead, and {required} must"
     mend = "add witnesses, or lower witnesses.required" if able < required else ""
     yield Finding(ERROR if mend else GOOD, "witnesses", told, mend)
 
 
+def _able(config: Config, target: Target) -> list[Provider]:
+    return [provider for provider in config.providers if getattr(config.witnesses.site, provider) != target.site]
+
+
 def _witness(provider: Provider, config: Config, target: Target) -> Sequence[Finding]:
     subject = f"witness {WITNESS_NAMES[provider]}"
-    try:
-        witness = witness_of(provider, config, memory())
-    except ConfigError as error:
-        return [Finding(ERROR, subject, str(error), f"see the section {provider}")]
     found: list[Finding] = []
     patience = 3 * config.witnesses.timeout + SLACK
-    asking = threading.Thread(target=lambda: found.extend(witness.examine(target)), daemon=True)
+
+    def ask() -> None:
+        try:
+            witness = witness_of(provider, config, memory())
+            found.extend(witness.examine(target))
+            if config.policy.service_down == "failover":
+                found.append(_on_services(subject, witness.ask_service(target).evidence))
+        except Exception as error:  # noqa: BLE001  one witness that breaks must not hide the others
+            found.append(Finding(ERROR, subject, f"could not be asked ({error})", f"see the section {provider}"))
+
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(patience)
-    return found or [Finding(ERROR, subject, f"did not come to an end within {patience:g} s", "see its address")]
+    return list(found) or [Finding(ERROR, subject, f"did not come to an end within {patience:g} s", "see its address")]
+
+
+def _on_services(subject: str, evidence: Evidence) -> Finding:
+    blind = isinstance(evidence, Unknown)
+    mend = "without it a dead service is failed over only if two probes on different ports agree" if blind else ""
+    return Finding(WARNING if blind else GOOD, f"{subject} on the service", evidence.reason, mend)
+
+
+def _consul(config: Config, target: Target) -> Iterator[Finding]:
+    """Give whether Consul has a leader, which a failover waits for, and would have one without the watched site."""
+    consul, servers = consul_of(config), config.site(target.site).consul_ips
+    try:
+        consul.require_leader()
+        voters = consul.peers()
+    except HttpError as error:
+        yield Finding(
+            ERROR, "leader of Consul", f"Consul {error}", "a failover would wait for it: see the section consul"
+        )
+        return
+    yield Finding(GOOD, "leader of Consul", "there is one")
+    subject = f"quorum of Consul without the {target.site} site"
+    lost = sorted(set(voters) & set(servers))
+    if not lost:
+        named = f"none of {', '.join(servers)} is a voter" if servers else f"{target.site}.consul_ips is blank"
+        says = f"cannot be reckoned: {named}; the voters are {', '.join(sorted(voters))}"
+        yield Finding(
+            WARNING, subject, says, f"name the addresses of those that stand there in {target.site}.consul_ips"
+        )
+        return
+    left, needed = len(voters) - len(lost), len(voters) // 2 + 1
+    says = (
+        f"{len(voters)} servers vote, {len(lost)} of them stand there ({', '.join(lost)}): "
+        f"that leaves {left}, and {needed} are needed"
+    )
+    if left >= needed:
+        yield Finding(GOOD, subject, says)
+        return
+    says += (
+        ". When that site is lost, Consul has no leader: it cannot testify, and Carbonio cannot promote until it has"
+    )
+    others = [provider for provider in _able(config, target) if provider != "consul"]
+    if len(others) >= config.witnesses.required:
+        yield Finding(WARNING, subject, says, "place a Consul server at a third site, or be ready to bring quorum back")
+    else:
+        mend = "add a witness outside it (witnesses.providers: hetrix, vcenter), or a Consul server at a third site"
+        yield Finding(ERROR, subject, says, mend)
 
 
 def _carbonio(config: Config, target: Target) -> Iterator[Finding]:
@@ -122,7 +177,8 @@ def _carbonio(config: Config, target: Target) -> Iterator[Finding]:
     if directory is not None:
         keys = f"{config.local.whoami}.directorysrv_ip and carbonio.ldap_ca_file"
         yield _tried("directory", directory, f"check {keys}; a failover would wait for it")
-    yield _accounts(carbonio, zmprov, target)
+    if config.local.whoami == "secondary":
+        yield _accounts(carbonio, zmprov, target)
 
 
 def _modules(carbonio: Carbonio) -> str:

@@ -85,6 +85,7 @@ class Fault(Enum):
     SILENT = "nobody took the connection"
     REFUSED = "the connection was refused"
     UNTRUSTED = "there is somebody whose certificate is not trusted"
+    MUTE = "there is somebody, who did not answer in time"
     BROKEN = "there is somebody, and what came is no answer"
 
 

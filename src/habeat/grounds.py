@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from habeat.judge import judge
 from habeat.machine import Circumstances, Decision, decide
-from habeat.model import Memory, Pause, Policy, Snapshot, Verdict, snapshot_from_json, snapshot_to_json
-
-T = TypeVar("T")
+from habeat.model import Memory, Pause, Policy, Snapshot, Verdict, known, snapshot_from_json, snapshot_to_json
 
 
 @dataclass(frozen=True)
@@ -37,11 +33,6 @@ def grounds_to_json(grounds: Grounds) -> dict[str, Any]:
 def grounds_from_json(data: dict[str, Any]) -> Grounds:
     """Return the grounds that `grounds_to_json` wrote; what another version of habeat kept besides is left out."""
     facts = data["facts"]
-    pause = _known(Pause, facts["pause"]) if facts["pause"] else None
-    parts = {"policy": _known(Policy, facts["policy"]), "memory": _known(Memory, facts["memory"]), "pause": pause}
-    return Grounds(snapshot_from_json(data["snapshot"]), _known(Circumstances, {**facts, **parts}))
-
-
-def _known(kind: Callable[..., T], values: dict[str, Any]) -> T:
-    names = inspect.signature(kind).parameters
-    return kind(**{name: value for name, value in values.items() if name in names})
+    pause = known(Pause, facts["pause"]) if facts["pause"] else None
+    parts = {"policy": known(Policy, facts["policy"]), "memory": known(Memory, facts["memory"]), "pause": pause}
+    return Grounds(snapshot_from_json(data["snapshot"]), known(Circumstances, {**facts, **parts}))

@@ -57,6 +57,7 @@ class Endpoint:
                 alarm.watch(connection)
                 connection.connect()
                 connected = True
+                alarm.check()  # it may have rung when there was nothing to break off yet
                 connection.request(method, path, body, dict(self.headers))
                 response = connection.getresponse()
                 body = _body(response)
@@ -68,9 +69,11 @@ class Endpoint:
         except ValueError as error:  # its text would quote what could not be sent, such as a token
             raise HttpError("cannot be asked: the request has characters that HTTP cannot carry", Fault.OURS) from error
         except (OSError, http.client.HTTPException) as error:
-            fault = _fault(error, connected=connected or connection.sock is not None)
+            connected = connected or connection.sock is not None
             if alarm.rang or isinstance(error, TimeoutError):
+                fault = Fault.MUTE if connected else Fault.SILENT
                 raise HttpError(f"did not answer within {self.timeout:g} s", fault) from error
+            fault = _fault(error, connected=connected)
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise HttpError(f"cannot be asked ({reason})", fault) from error
         finally:
@@ -123,8 +126,8 @@ class Alarm:
     def _ring(self) -> None:
         self.rang = True
         for connection in self._connections:
-            with contextlib.suppress(OSError, AttributeError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError, TypeError):  # there may be no socket yet
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # TLS's own would first drop to clear text
 
 
 def _fault(error: Exception, *, connected: bool) -> Fault:

@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -180,18 +180,24 @@ class Journal:
             connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             connection.row_factory = sqlite3.Row
             journal = cls(path, connection)
-            journal._prepare()
+            journal._prepare(create=create)
         except sqlite3.Error as error:
             if journal is not None:
                 journal.close()
             raise JournalError(f"the journal {path} cannot be used ({error}); nothing is done") from error
         return journal
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, create: bool) -> None:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA foreign_keys=ON")
-        if self._db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found == VERSION:
             return
+        if not create and 0 <= found < VERSION:
+            self.close()
+            raise JournalError(
+                f"the journal {self.path} has format {found}: the next `habeat check` brings it to format {VERSION}"
+            )
         self._write_ahead()
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -557,8 +563,17 @@ class Journal:
         return str(row["value"]) if row else None
 
     def recall(self, key: str) -> Recall:
-        """Return the place for one remembered value."""
-        return Recall(partial(self.noted, key), partial(self.note, key))
+        """Return the place for one remembered value, which any thread may use: each use has a connection of its own."""
+
+        def read() -> str | None:
+            with contextlib.closing(Journal.open(self.path.parent, create=False)) as apart:
+                return apart.noted(key)
+
+        def write(value: str) -> None:
+            with contextlib.closing(Journal.open(self.path.parent, create=False)) as apart:
+                apart.note(key, value)
+
+        return Recall(read, write)
 
 
 def _json(value: dict[str, Any] | None) -> str | None:

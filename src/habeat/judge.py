@@ -2,12 +2,12 @@
 
 The rules, first match wins:
 
-J1  a probe reached the target, and no service is dead  -> up
-J8  it was reached, a service on it is dead, and the
-    policy does not act on that, or nobody else agrees  -> service down
-J9  it was reached, its services are dead, the policy
-    acts on that, they were seen at work before, and a
-    witness or a second probe agrees                    -> down
+J1  a probe reached the target, and its services work   -> up
+J8  it was reached, but not all its services work (as
+    they did before), and J9 does not hold              -> service down
+J9  it was reached, all its services are dead, they were
+    seen at work before, the policy acts on that, and
+    enough witnesses or a second probe agree            -> down
 J2  a witness with fresh knowledge sees it alive        -> unreachable (alive, but not from here)
 J3  a probe could not even be sent                      -> unknown (our own fault)
 J4  gateways are set and none of them answers           -> unknown (we are cut off)
@@ -34,7 +34,7 @@ def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one 
     votes = tuple(weigh(vote, snapshot, policy) for vote in snapshot.votes)
     probes = (*snapshot.probes, *snapshot.services)
     reached = [probe for probe in probes if probe.reached]
-    unsent = [probe for probe in probes if isinstance(probe.evidence, Unknown)]
+    unsent = [probe for probe in snapshot.probes if isinstance(probe.evidence, Unknown)]
     alive = [vote for vote in votes if isinstance(vote.evidence, Up)]
     dead = [vote for vote in votes if isinstance(vote.evidence, Down)]
     silence = _probed(probes)
@@ -44,12 +44,13 @@ def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one 
     if alive:
         return Verdict(Sight.UNREACHABLE, "J2", f"{silence}, but {tell(votes)}")
     if unsent or not snapshot.probes:
-        return Verdict(Sight.UNKNOWN, "J3", f"the probe could not be made: {silence or 'none is configured'}")
+        return Verdict(Sight.UNKNOWN, "J3", f"the probe could not be made: {_probed(unsent) or 'none is configured'}")
     if snapshot.gateways and not any(isinstance(probe.evidence, Up) for probe in snapshot.gateways):
         names = ", ".join(probe.address for probe in snapshot.gateways)
         return Verdict(Sight.UNKNOWN, "J4", f"this host is cut off: no gateway answers ({names})")
     if not snapshot.gateways and not any(vote.networked for vote in dead):
-        return Verdict(Sight.UNKNOWN, "J5", f"{silence}, and this host may itself be cut off: {tell(votes)}")
+        unproved = "nothing proves that this host is not itself cut off"
+        return Verdict(Sight.UNKNOWN, "J5", f"{silence}, and {unproved}: {tell(votes)}")
     if len(dead) < policy.required:
         wanted = f"{len(dead)} of {policy.required} needed witnesses call it down"
         return Verdict(Sight.UNKNOWN, "J6", f"{silence}, but only {wanted}: {tell(votes)}")
@@ -58,40 +59,41 @@ def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one 
 
 def _reached(snapshot: Snapshot, first: Probe, policy: Policy) -> Verdict:
     """Return the verdict on a host that lives: by its services, and what witnesses say of them."""
-    dead = [probe for probe in snapshot.services if isinstance(probe.evidence, Down)]
-    if not dead:
-        works = all(isinstance(probe.evidence, Up) for probe in snapshot.services)
-        served = snapshot.asked_services if works else ""
-        return Verdict(Sight.UP, "J1", f"{first.address} {first.evidence.reason}", reached=True, served=served)
+    idle = [probe for probe in snapshot.services if not isinstance(probe.evidence, Up)]
+    dead = [probe for probe in idle if isinstance(probe.evidence, Down)]
+    served = snapshot.asked_services == snapshot.served
+    if not dead and not (idle and served):
+        works = "" if idle else snapshot.asked_services
+        return Verdict(Sight.UP, "J1", f"{first.address} {first.evidence.reason}", reached=True, served=works)
     votes = tuple(weigh(vote, snapshot, policy) for vote in snapshot.service_votes)
     seen = _probed([first, *(probe for probe in snapshot.services if probe is not first)])
     said = f"{seen}{f'; {tell(votes)}' if votes else ''}"
     if not policy.service_down:
         return Verdict(Sight.SERVICE_DOWN, "J8", said, reached=True)
-    doubt = _doubt(snapshot, votes)
+    doubt = _doubt(snapshot, votes, policy)
     if doubt:
         return Verdict(Sight.SERVICE_DOWN, "J8", f"{said}, but {doubt}", reached=True)
     return Verdict(Sight.DOWN, "J9", f"the host lives, but its service is dead: {said}", reached=True)
 
 
-def _doubt(snapshot: Snapshot, votes: tuple[Vote, ...]) -> str | None:
-    """Return why the death of a service is not sure enough to act on, or None.
+def _doubt(snapshot: Snapshot, votes: tuple[Vote, ...], policy: Policy) -> str | None:
+    """Return why the death of all services is not sure enough to act on, or None.
 
     What was never seen at work may not be there at all. Silence is weak: a firewall makes it too. A second probe
-    path agrees only if both got an answer, and a bad one.
+    path agrees only if both, on ports of their own, said the bad news themselves.
     """
-    alive = [vote for vote in votes if isinstance(vote.evidence, Up)]
-    answers = [probe for probe in snapshot.services if isinstance(probe.evidence, Up)]
     if snapshot.asked_services != snapshot.served:
         return "these services were never seen at work, so the configuration may be wrong"
-    if answers:
-        return f"{answers[0].address} still answers"
+    other = [probe for probe in snapshot.services if not isinstance(probe.evidence, Down)]
+    if other:
+        return f"{other[0].address} {other[0].evidence.reason}"
+    alive = [vote for vote in votes if isinstance(vote.evidence, Up)]
     if alive:
         return f"{alive[0].witness} sees it at work"
-    refusals = {probe.address for probe in snapshot.services if isinstance(probe.evidence, Down) and probe.answered}
-    if any(isinstance(vote.evidence, Down) for vote in votes) or len(refusals) > 1:
+    told = {probe.port for probe in snapshot.services if probe.answered}
+    if sum(isinstance(vote.evidence, Down) for vote in votes) >= policy.required or len(told) > 1:
         return None
-    return "no witness and no second probe that got an answer confirm it"
+    return "neither enough witnesses confirm it nor a second port that says so itself"
 
 
 def _probed(probes: Iterable[Probe]) -> str:
@@ -103,12 +105,12 @@ def weigh(vote: Vote, snapshot: Snapshot, policy: Policy) -> Vote:
     if isinstance(vote.evidence, Unknown):
         return vote
     down = isinstance(vote.evidence, Down)
-    reached = snapshot.reached_at
+    reached = None if snapshot.reached_at is None else min(snapshot.reached_at, snapshot.at)
     if not 0 <= vote.age <= (policy.freshness if vote.holds is None else vote.holds):
         why = f"knows nothing newer than {vote.age:.0f} s"
     elif down and vote.site == snapshot.target.site:
         why = f"stands in the suspect site {vote.site} itself"
-    elif down and reached is not None and snapshot.at - vote.age < reached <= snapshot.at:
+    elif down and reached is not None and snapshot.at - vote.age < reached:
         why = f"knows of a death {vote.age:.0f} s ago, but we reached it {snapshot.at - reached:.0f} s ago"
     else:
         return vote
@@ -130,8 +132,12 @@ def blind_spot(snapshot: Snapshot, policy: Policy) -> str | None:
     unsent = [probe for probe in snapshot.services if isinstance(probe.evidence, Unknown)]
     if unsent:
         return _probed(unsent)
-    votes = [weigh(vote, snapshot, policy) for vote in snapshot.votes]
+    votes = [weigh(_as_death(vote), snapshot, policy) for vote in snapshot.votes]
     able = [vote for vote in votes if not isinstance(vote.evidence, Unknown)]
     if len(able) + len(snapshot.unasked) >= policy.required:
         return None
-    return tell([vote for vote in votes if isinstance(vote.evidence, Unknown)])
+    return tell(vote for vote in votes if isinstance(vote.evidence, Unknown))
+
+
+def _as_death(vote: Vote) -> Vote:
+    return vote if isinstance(vote.evidence, Unknown) else replace(vote, evidence=Down(vote.evidence.reason))

@@ -135,7 +135,7 @@ _COOLING = (
     "Nothing is done; `habeat ack` allows the next failover."
 )
 _START = "{target} is dead, {downs} of {confirmations} cycles agree: {why}. Failing over now."
-_SERVICE_DOWN = "{target} answers, but its service is dead: {why}. " + _NOTHING
+_SERVICE_DOWN = "{target} answers, but not all its services work: {why}. " + _NOTHING
 _CANNOT_TELL = "Cannot tell whether {target} is alive: {why}. " + _NOTHING
 _UNREACHABLE = "{target} is alive but unreachable from here: {why}. " + _NOTHING
 _HOLD = "The failover of {target} is held, because it is no longer surely dead: {why}. " + _NOTHING
@@ -365,7 +365,8 @@ def _count(verdict: Verdict, facts: Circumstances) -> Memory:
     near = 0 <= facts.now - memory.seen_at <= facts.policy.window
     downs = (memory.downs if near else 0) + 1 if sight is Sight.DOWN else 0
     ups = (memory.ups if near else 0) + 1 if sight is Sight.UP else 0
-    reached_at = facts.now if verdict.reached else memory.reached_at
+    before = memory.reached_at
+    reached_at = facts.now if verdict.reached else None if before is None else min(before, facts.now)
     served = verdict.served or memory.served
     return replace(memory, downs=downs, ups=ups, seen_at=facts.now, reached_at=reached_at, served=served)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -45,25 +47,28 @@ class Target:
     @property
     def key(self) -> str:
         """Return the name under which the journal keeps this target."""
-        return f"{self.role}:{self.name}"
+        return f"{self.role}:{self.name.lower()}"
 
 
 @dataclass(frozen=True)
 class Probe:
     """What one question to one address gave.
 
-    `answered` tells that something there spoke, even if what it said was bad news: a refusal, a wrong status.
+    `lives` tells that there is somebody, even if the service that was asked for is dead; `answered` that they said so
+    themselves, by a refusal or a wrong status. `port` is the one that was asked, if any.
     """
 
     kind: str
     address: str
     evidence: Evidence
+    lives: bool = False
     answered: bool = False
+    port: int = 0
 
     @property
     def reached(self) -> bool:
         """Tell whether the question proves that the host lives."""
-        return self.answered or isinstance(self.evidence, Up)
+        return self.lives or self.answered or isinstance(self.evidence, Up)
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,12 @@ def sound(text: str) -> str:
 SAID = ("probes", "votes", "gateways", "services", "service_votes")
 
 
+def known(kind: Callable[..., T], values: dict[str, Any]) -> T:
+    """Return a fact made of those values that it has a name for: another version of habeat may have kept more."""
+    names = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in values.items() if name in names})
+
+
 def _evidence_to_json(evidence: Evidence) -> dict[str, str]:
     return {"is": type(evidence).__name__.lower(), "reason": evidence.reason}
 
@@ -308,11 +319,11 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def snapshot_from_json(data: dict[str, Any]) -> Snapshot:
-    """Return the snapshot that `snapshot_to_json` wrote, also one of an earlier version that kept less."""
+    """Return the snapshot that `snapshot_to_json` wrote, also one of another version that kept less or more."""
 
     def read(kind: type[T], name: str) -> tuple[T, ...]:
         items = data.get(name, ())
-        return tuple(kind(**{**item, "evidence": _evidence_from_json(item["evidence"])}) for item in items)
+        return tuple(known(kind, {**item, "evidence": _evidence_from_json(item["evidence"])}) for item in items)
 
     return Snapshot(
         at=data["at"],

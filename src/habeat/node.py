@@ -112,8 +112,7 @@ def witness_of(provider: Provider, config: Config, recall: Recall) -> Witness:
     """Return one witness, with a place to remember what it last heard; what it needs is loaded only if configured."""
     site = getattr(config.witnesses.site, provider)
     if provider == "consul":
-        servers = config.site(str(config.local.dc_check)).consul_ips
-        return ConsulWitness(consul_of(config), config.consul.match_address, site, servers)
+        return ConsulWitness(consul_of(config), config.consul.match_address, site)
     if provider == "hetrix":
         from habeat.observe.hetrix import HetrixWitness  # noqa: PLC0415
 

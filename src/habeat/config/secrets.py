@@ -39,11 +39,14 @@ class Secret:
 
     def _read(self, path: Path) -> str:
         try:
-            found, text = path.stat(), path.read_text(encoding="utf-8").strip()
+            found = path.stat()
+            text = path.read_text(encoding="utf-8").strip() if stat.S_ISREG(found.st_mode) else ""
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not UTF-8 text") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{path} is not a file")
         if found.st_mode & stat.S_IROTH:
             raise ValueError(f"{path} can be read by everybody: run `chmod 600 {path}`")
         if not self.form.fullmatch(text):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
 
 from habeat.model import Target
 
@@ -14,12 +13,18 @@ DEFAULTS = {"appserver": ("tcp://{ip}:7025", "https://{ip}:7071/service/health/r
 
 FORM = "`default`, `tcp://{ip}:PORT` or `http(s)://{ip}[:PORT]/PATH`, the latter perhaps with statuses: ` 200,204`"
 PORTS = {"http": 80, "https": 443}
-_STATUSES = re.compile(r"[1-5]\d\d(,[1-5]\d\d)*")
+_WRITTEN = re.compile(
+    r"(?P<scheme>tcp|https?)://(?P<host>\{ip\}|\{name\})(:(?P<port>[1-9]\d{0,4}))?(?P<path>/[!-~]*)?"
+    r"( +(?P<statuses>[1-5]\d\d(,[1-5]\d\d)*))?"
+)
 
 
 @dataclass(frozen=True)
 class ServiceUrl:
-    """A service as the configuration names it; no `statuses` means that any below 400 will do."""
+    """A service on the target as the configuration names it; no `statuses` means that any below 400 will do.
+
+    Its host can only be the target's, so that what answers or is dead is surely there.
+    """
 
     scheme: str
     host: str
@@ -29,29 +34,22 @@ class ServiceUrl:
 
     @classmethod
     def parse(cls, text: str) -> ServiceUrl:
-        """Return the parts of an address with or without placeholders; raises ValueError with what was expected."""
-        wrong = ValueError(f"expected {FORM}, found {text!r}")
-        url, _, statuses = text.strip().partition(" ")
-        try:
-            parts = urlsplit(url.replace("{ip}", "ip.invalid").replace("{name}", "name.invalid"))
-            port = parts.port or PORTS.get(parts.scheme)
-        except ValueError:
-            raise wrong from None
-        host = (parts.hostname or "").replace("ip.invalid", "{ip}").replace("name.invalid", "{name}")
-        plain = parts.scheme == "tcp" and not (parts.path or parts.query or statuses)
-        if not host or port is None or not (plain or parts.scheme in PORTS):
-            raise wrong
-        if parts.username is not None or (statuses and not _STATUSES.fullmatch(statuses.strip())):
-            raise wrong
-        path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-        numbers = tuple(int(status) for status in statuses.strip().split(",")) if statuses else ()
-        return cls(parts.scheme, host, port, "" if plain else path, numbers)
+        """Return the parts of an address, its placeholder among them; raises ValueError with what was expected."""
+        match = _WRITTEN.fullmatch(text.strip())
+        port = int((match and match["port"]) or PORTS.get(match["scheme"] if match else "", 0))
+        plain = match is not None and match["scheme"] == "tcp"
+        if match is None or not 1 <= port <= 65535 or (plain and (match["path"] or match["statuses"])):
+            found = "one with a user name or password" if "@" in text else repr(text)
+            raise ValueError(f"expected {FORM}, found {found}")
+        statuses = tuple(int(status) for status in match["statuses"].split(",")) if match["statuses"] else ()
+        return cls(match["scheme"], match["host"], port, "" if plain else match["path"] or "/", statuses)
 
     def at(self, target: Target) -> ServiceUrl:
         """Return the same service on one target."""
-        host = self.host.replace("{ip}", target.address).replace("{name}", target.name)
-        return ServiceUrl(self.scheme, host, self.port, self.path, self.statuses)
+        return replace(self, host={"{ip}": target.address, "{name}": target.name}[self.host])
 
     def __str__(self) -> str:
+        """Return all that makes it this service, the wanted statuses too."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+        wanted = f" ({', '.join(map(str, self.statuses))})" if self.statuses else ""
+        return f"{self.scheme}://{host}:{self.port}{self.path}{wanted}"

@@ -186,7 +186,7 @@ class RealWitness:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with contextlib.suppress(HttpError):
-                if all(consul.serf_status(node) == "passing" for node in NODES.values()):
+                if all(consul.health(node).serf == "passing" for node in NODES.values()):
                     return
             time.sleep(0.1)
         raise HttpError("the lab's Consul did not become ready within 30 s; is the consul on PATH a good one?")

@@ -120,7 +120,7 @@ class Observer:
             gateways=tuple(probes[1:]),
             services=tuple(services),
             service_votes=tuple(more[len(late) :]),
-            unasked=tuple(witness.name for witness in spared) if reached else (),
+            unasked=tuple(witness.name for witness in spared if witness.site != self.target.site) if reached else (),
         )
 
     def _probe(self, address: str) -> Probe:

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from habeat.consul import Consul
+from habeat.consul import Consul, NodeHealth
 from habeat.errors import HttpError
 from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
 from habeat.observe import Answer
@@ -31,15 +31,11 @@ SERVICES = {"appserver": "carbonio-mailbox"}
 
 @dataclass(frozen=True)
 class ConsulWitness:
-    """Asks Consul; `match_address` demands that the node called down also has the target's address.
-
-    `servers` are the addresses of the Consul servers in the watched site, where the configuration names them.
-    """
+    """Asks Consul; `match_address` demands that the node called down also has the target's address."""
 
     consul: Consul
     match_address: bool = True
     site: str | None = None
-    servers: Sequence[str] = ()
     name: str = "Consul"
     networked: bool = True
     sparing: bool = False
@@ -52,80 +48,59 @@ class ConsulWitness:
             return Answer(Unknown(str(error)))
 
     def ask_service(self, target: Target) -> Answer:
-        """Return what the target's own agent last told the quorum of the mail service."""
-        service = SERVICES[target.role]
+        """Return what the target's own agent, while it takes part in the mesh, tells the quorum of the mail service."""
         try:
-            nodes = {name: self.consul.service_status(name, service) for name in node_names(target.name)}
+            return Answer(self._service_evidence(target))
         except HttpError as error:
             return Answer(Unknown(str(error)))
-        for name, found in nodes.items():
-            if found and set(found) == {"critical"}:
-                return Answer(Down(f"says that {service} on {name} is critical"))
-            if found:
-                return Answer(Up(f"says that {service} on {name} is {' and '.join(sorted(set(found)))}"))
-        where = " or ".join(nodes)
-        return Answer(
-            Unknown(f"has no check of {service} on {where}, or hides it from this token (service:read is needed)")
-        )
 
     def examine(self, target: Target) -> Sequence[Finding]:
-        """Return whether Consul can testify, by asking it, and whether it still could without the watched site."""
+        """Return whether Consul can testify, by asking it."""
         evidence = self.ask(target).evidence
         good = not isinstance(evidence, Unknown)
-        testimony = Finding(
-            Health.GOOD if good else Health.ERROR,
-            f"witness {self.name}",
-            evidence.reason,
-            "" if good else "check the section consul, the token's rights (node:read) and the node's name",
-        )
-        return [testimony, *self._examine_quorum(target)]
-
-    def _examine_quorum(self, target: Target) -> Sequence[Finding]:
-        subject = f"quorum of Consul without the {target.site} site"
-        if not self.servers:
-            return [
-                Finding(
-                    Health.WARNING,
-                    subject,
-                    f"cannot be reckoned: {target.site}.consul_ips is blank",
-                    f"name the Consul servers of the {target.site} site in {target.site}.consul_ips",
-                )
-            ]
-        try:
-            peers = self.consul.peers()
-        except HttpError as error:
-            return [Finding(Health.ERROR, subject, f"cannot be reckoned: Consul {error}")]
-        lost = sorted(set(peers) & set(self.servers))
-        left, needed = len(peers) - len(lost), len(peers) // 2 + 1
-        sum_ = (
-            f"{len(peers)} servers vote, {len(lost)} of them stand there ({', '.join(lost) or 'none'}): "
-            f"that leaves {left}, and {needed} are needed"
-        )
-        if left >= needed:
-            return [Finding(Health.GOOD, subject, sum_)]
-        return [
-            Finding(
-                Health.ERROR,
-                subject,
-                f"{sum_}. When that site is lost, Consul has no leader and cannot testify",
-                "add a witness outside it (witnesses.providers: hetrix, vcenter), or a Consul server at a third place",
-            )
-        ]
+        mend = "check the section consul, the token's rights (node:read) and the node's name"
+        health = Health.GOOD if good else Health.ERROR
+        return [Finding(health, f"witness {self.name}", evidence.reason, "" if good else mend)]
 
     def _evidence(self, target: Target) -> Evidence:
-        names = node_names(target.name)
-        found = {name: status for name in names if (status := self.consul.serf_status(name)) is not None}
-        for name, status in found.items():
-            if status == "passing":
+        found = self._nodes(target)
+        for name, health in found.items():
+            if health.serf == "passing":
                 return Up(f"says that {name} is up")
         if not found:
-            return Unknown(self._absent(names))
-        if set(found.values()) != {"critical"}:
-            return Unknown("gives an unclear state: " + ", ".join(f"{n} is {s}" for n, s in found.items()))
-        stranger = next(filter(None, (self._stranger(name, target) for name in found)), None)
-        if stranger:
-            return Unknown(stranger)
-        return Down(f"says that {' and '.join(found)} is down")
+            return Unknown(self._absent(node_names(target.name)))
+        if {health.serf for health in found.values()} != {"critical"}:
+            return Unknown("gives an unclear state: " + ", ".join(f"{n} is {h.serf}" for n, h in found.items()))
+        doubt = self._doubt(found, target)
+        return Unknown(doubt) if doubt else Down(f"says that {' and '.join(found)} is down")
+
+    def _service_evidence(self, target: Target) -> Evidence:
+        service, found = SERVICES[target.role], self._nodes(target)
+        seen = {name: health for name, health in found.items() if health.service and health.serf == "passing"}
+        where = " or ".join(node_names(target.name))
+        if not seen:
+            return Unknown(
+                f"has no check of {service} by a living agent on {where}, or hides it from this token "
+                "(service:read is needed)"
+            )
+        states = {state for health in seen.values() for state in health.service}
+        told = f"says that {service} on {' and '.join(seen)} is {' and '.join(sorted(states))}"
+        if states != {"critical"}:
+            return Up(told)
+        doubt = self._doubt(seen, target)
+        return Unknown(doubt) if doubt else Down(told)
+
+    def _nodes(self, target: Target) -> dict[str, NodeHealth]:
+        """Return what is known of the names that the target may have; those that Consul does not show are left out."""
+        asked = {name: self.consul.health(name, SERVICES[target.role]) for name in node_names(target.name)}
+        return {name: health for name, health in asked.items() if health.serf is not None}
+
+    def _doubt(self, found: dict[str, NodeHealth], target: Target) -> str | None:
+        """Return why a death of these nodes is none that counts: an operator's doing, or another machine's."""
+        kept = next((name for name, health in found.items() if health.maintenance), None)
+        if kept:
+            return f"says that {kept} is in maintenance by an operator's word, which is not a death"
+        return next(filter(None, (self._stranger(name, target) for name in found)), None)
 
     def _stranger(self, name: str, target: Target) -> str | None:
         """Return why the node may be another machine: the way from host names to node names is not unique."""

@@ -87,9 +87,20 @@ class Tcp:
             except TimeoutError:
                 continue
             except OSError as error:
-                if error.errno in LOCAL_FAULTS:
+                if error.errno in LOCAL_FAULTS and not _routed(address):
                     return Unknown(f"cannot be asked from here: {error.strerror}")
                 time.sleep(max(0.0, begun + self.timeout - time.monotonic()))
             else:
                 return Up(f"answers on port {self.port}")
         return Down(f"does not answer on port {self.port} ({self.count} tries)")
+
+
+def _routed(address: str) -> bool:
+    """Tell whether this host has a way to an address: then it was somebody on that way who said there is none."""
+    try:
+        kind, _, _, _, place = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as idle:
+            idle.connect(place)  # asks the routing table, and sends nothing
+    except OSError:
+        return False
+    return True

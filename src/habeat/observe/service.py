@@ -31,7 +31,7 @@ class TcpService:
             try:
                 socket.create_connection((self.url.host, self.url.port), self.timeout).close()
             except ConnectionRefusedError:
-                return self._found(Down("refuses connections"), answered=True)
+                return self._found(Down("refuses connections"), lives=True)
             except socket.gaierror as error:
                 return self._found(Unknown(f"has no address: the name cannot be resolved ({error.strerror})"))
             except TimeoutError:
@@ -40,11 +40,11 @@ class TcpService:
                 if error.errno in LOCAL_FAULTS:
                     return self._found(Unknown(f"cannot be asked from here: {error.strerror}"))
             else:
-                return self._found(Up("answers"), answered=True)
+                return self._found(Up("answers"), lives=True)
         return self._found(Down(f"does not answer ({self.count} tries)"))
 
-    def _found(self, evidence: Evidence, *, answered: bool = False) -> Probe:
-        return Probe(self.kind, self.address, evidence, answered)
+    def _found(self, evidence: Evidence, *, lives: bool = False) -> Probe:
+        return Probe(self.kind, self.address, evidence, lives, answered=lives, port=self.url.port)
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class HttpService:
             ca_file=self.ca_file,
             verify_tls=self.verify_tls,
         )
-        probe = Probe(self.kind, self.address, Unknown("was not asked"))
+        probe = self._found(Unknown("was not asked"), Fault.OURS)
         for _ in range(self.count):
             try:
                 status = endpoint.call("GET", self.url.path).status
             except HttpError as error:
                 probe = self._failed(error)
             else:
-                return Probe(self.kind, self.address, self._judged(status), answered=True)
+                return self._found(self._judged(status), None)
             if not isinstance(probe.evidence, Down):
                 break
         return probe
@@ -91,8 +91,11 @@ class HttpService:
             Fault.UNTRUSTED: Unknown(f"answers, but {error}"),
             Fault.REFUSED: Down("refuses connections"),
         }
-        evidence = told.get(error.fault, Down(str(error)))
-        return Probe(self.kind, self.address, evidence, error.fault not in (Fault.OURS, Fault.SILENT))
+        return self._found(told.get(error.fault, Down(str(error))), error.fault)
+
+    def _found(self, evidence: Evidence, fault: Fault | None) -> Probe:
+        lives = fault not in (Fault.OURS, Fault.SILENT)
+        return Probe(self.kind, self.address, evidence, lives, fault in (None, Fault.REFUSED), self.url.port)
 
     def _judged(self, status: int) -> Evidence:
         if status in self.url.statuses or (not self.url.statuses and status < 400):

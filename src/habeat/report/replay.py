@@ -9,8 +9,8 @@ from habeat.config.model import WITNESS_NAMES, Config
 from habeat.errors import UsageError
 from habeat.grounds import Grounds, conclude, grounds_from_json
 from habeat.journal import Event
-from habeat.model import Policy, Vote
-from habeat.node import policy_of
+from habeat.model import Policy, Snapshot, Vote
+from habeat.node import policy_of, services_of
 from habeat.report.log import one_line
 from habeat.report.text import when
 
@@ -22,9 +22,13 @@ def replay_data(event: Event, config: Config) -> dict[str, Any]:
 
     Raises UsageError for an event that has no grounds: one that tells how a plan went.
     """
-    if event.evidence is None or event.circumstances is None:
+    if event.evidence is None:
         raise UsageError(
             f"event {event.id} has no evidence to judge: it tells how a plan went; replay the decision before it"
+        )
+    if event.circumstances is None:
+        raise UsageError(
+            f"event {event.id} was written by an earlier habeat, which did not keep all that it decided on"
         )
     grounds = grounds_from_json({"snapshot": event.evidence, "facts": event.circumstances})
     other = _under(grounds, config)
@@ -38,7 +42,8 @@ def replay_data(event: Event, config: Config) -> dict[str, Any]:
         "reproduced": all(said[key] == again[key] for key in SHOWN if key != "command"),
         "file": str(config.path),
         "policy": {key: [was, asdict(now)[key]] for key, was in asdict(then).items() if was != asdict(now)[key]},
-        "witnesses": _witness_changes(grounds.snapshot.votes, other.snapshot.votes),
+        "witnesses": _witness_changes(grounds.snapshot, other.snapshot),
+        "not_asked": _not_asked(grounds.snapshot, config),
         "under": _decided(other),
     }
 
@@ -51,7 +56,8 @@ def _under(grounds: Grounds, config: Config) -> Grounds:
         return tuple(replace(vote, site=sites[vote.witness]) for vote in votes if vote.witness in sites)
 
     seen = grounds.snapshot
-    seen = replace(seen, votes=placed(seen.votes), service_votes=placed(seen.service_votes))
+    gateways = tuple(probe for probe in seen.gateways if probe.address in config.policy.gateways)
+    seen = replace(seen, votes=placed(seen.votes), service_votes=placed(seen.service_votes), gateways=gateways)
     policy: Policy = policy_of(config)
     return Grounds(seen, replace(grounds.facts, policy=policy))
 
@@ -68,14 +74,25 @@ def _decided(grounds: Grounds) -> dict[str, Any]:
     }
 
 
-def _witness_changes(before: tuple[Vote, ...], after: tuple[Vote, ...]) -> list[str]:
-    left = {vote.witness: vote.site for vote in after}
-    changes = [f"{vote.witness} is not asked" for vote in before if vote.witness not in left]
+def _witness_changes(before: Snapshot, after: Snapshot) -> list[str]:
+    then = {vote.witness: vote.site for vote in (*before.votes, *before.service_votes)}
+    now = {vote.witness: vote.site for vote in (*after.votes, *after.service_votes)}
+    changes = [f"{name} is not heard" for name in then if name not in now]
     return changes + [
-        f"{vote.witness} stands in {left[vote.witness] or 'neither site'}, not in {vote.site or 'neither'}"
-        for vote in before
-        if vote.witness in left and left[vote.witness] != vote.site
+        f"{name} stands in {now[name] or 'neither site'}, not in {site or 'neither'}"
+        for name, site in then.items()
+        if name in now and now[name] != site
     ]
+
+
+def _not_asked(seen: Snapshot, config: Config) -> list[str]:
+    """Return what that configuration would have asked and nobody asked then, so that no replay can know the answer."""
+    target = seen.target
+    heard = {*seen.unasked, *(vote.witness for vote in seen.votes)}
+    asked = heard | {probe.address for probe in (*seen.gateways, *seen.services)}
+    wanted = [WITNESS_NAMES[provider] for provider in config.providers]
+    wanted += [*config.policy.gateways, *(service.address for service in services_of(config, target))]
+    return [name for name in wanted if name not in asked]
 
 
 def replay_lines(data: dict[str, Any]) -> list[str]:
@@ -85,6 +102,10 @@ def replay_lines(data: dict[str, Any]) -> list[str]:
         lines.append(f"this habeat  {_line(data['again'])} (the rules have changed since)")
     differences = [f"{key} {was} -> {now}" for key, (was, now) in data["policy"].items()] + data["witnesses"]
     lines.append(f"policy       {data['file']}: {', '.join(differences) or 'the same as then'}")
+    if data["not_asked"]:
+        lines.append(
+            f"not known    what these would have said, who were not asked then: {', '.join(data['not_asked'])}"
+        )
     same = data["under"] == data["again"]
     lines.append("now          the same" if same else f"now          {_line(data['under'])}")
     return lines
