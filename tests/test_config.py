@@ -316,6 +316,13 @@ def test_unreadable_file(write: Writer) -> None:
         os.seteuid(0)
 
 
+def test_token_file_that_is_no_file(write: Writer, tmp_path: Path) -> None:
+    """A token's file that is a pipe, which nobody may ever write to, is told, and not waited for (I4)."""
+    os.mkfifo(tmp_path / "token")
+    (told,) = complaints(write(changed(("  token:", f"  token_file: {tmp_path / 'token'}"))))
+    assert told.endswith(f"consul.token_file: {tmp_path / 'token'} is not a file")
+
+
 def test_sample_is_good() -> None:
     """The sample that is installed on real nodes loads once its blanks are filled, and documents every key."""
     text = SAMPLE.read_text(encoding="utf-8")
