@@ -330,6 +330,19 @@ def test_replay(lab: Lab) -> None:
     assert ("unknown", "standby", "none") == tuple(told["under"][key] for key in ("sight", "after", "command"))
 
 
+def test_errors_as_json(lab: Lab, tmp_path: Path) -> None:
+    """What is wrong is JSON too where that is wanted: for a script, each problem with its file, line and key."""
+    lab.config.write_text(lab.config.read_text(encoding="utf-8") + "polcy: {}\n", encoding="utf-8")
+    done = subprocess.run([*lab.argv("config", "check"), "--json"], capture_output=True, text=True, check=False)
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert (2, "polcy", str(lab.config)) == (done.returncode, problem["key"], problem["file"])
+    assert problem["line"] > 0
+    done = habeat("explain", "--json", "--state-dir", str(tmp_path / "none"))
+    told = json.loads(done.stdout)
+    assert (1, 1) == (done.returncode, told["exit"])
+    assert "no cycle has run" in told["error"]
+
+
 def test_replay_under_a_configuration_that_asks_others(lab: Lab) -> None:
     """Whom nobody asked then is named: no replay can know what they would have said."""
     lab.check()

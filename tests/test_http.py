@@ -100,6 +100,10 @@ ODD = {
         'HTTP/1.1 200 OK\r\nX-Consul-Knownleader: true\r\nContent-Length: 5\r\n\r\n["a"]',
         "a form that is not Consul's",
     ),
+    "no servers": (
+        "HTTP/1.1 500 No\r\nContent-Length: 23\r\n\r\nNo known Consul servers",
+        "has an agent here that knows no server",
+    ),
     "stale": (
         "HTTP/1.1 200 OK\r\nX-Consul-Knownleader: false\r\nContent-Length: 2\r\n\r\n[]",
         "does not say that it has a leader",

@@ -155,6 +155,10 @@ class Consul:
         text = reply.text()
         if "No cluster leader" in text:
             raise HttpError("has no leader, so its quorum is lost or out of reach from here")
+        if "No known Consul servers" in text:
+            raise HttpError(
+                "has an agent here that knows no server: it was never joined, or is cut off from all of them"
+            )
         if "ACL not found" in text:
             raise HttpRefusedError("does not know the configured token (403 ACL not found)")
         if reply.status in (401, 403):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -155,16 +155,22 @@ def main() -> None:
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"habeat: {problem}", err=True)
-        sys.exit(error.exit_code)
+        _fail({"exit": error.exit_code, "problems": [vars(problem) for problem in error.problems]})
     except HabeatError as error:
         click.echo(f"habeat: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail({"exit": error.exit_code, "error": str(error)})
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  the last line of defence: a sentence, never a traceback
         click.echo(f"habeat: {defect(error)}", err=True)
         sys.exit(1)
+
+
+def _fail(told: dict[str, Any]) -> NoReturn:
+    if "--json" in sys.argv:
+        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    sys.exit(told["exit"])
 
 
 def defect(error: Exception) -> str:
