@@ -250,6 +250,9 @@ class Mesh:
         """Kill two of the three servers."""
         self.stop_agent("svc1")
         self.stop_agent("svc3")
+        self._wait_for_the_loss()
+
+    def _wait_for_the_loss(self) -> None:
         eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
         eventually(lambda: self.believes_failed("mbox2", "svc1", "svc3"), "the standby's agent has given up on both")
 
@@ -258,7 +261,7 @@ class Mesh:
         self.net.isolate("1")
         for host in ("svc1", "svc3", "mbox1"):
             self.stop_agent(host)
-        eventually(lambda: self.api("svc2", "GET", "/v1/status/leader")[1] == "", "the last server has no leader")
+        self._wait_for_the_loss()
 
     def recover_quorum(self) -> None:
         """Make the last server a cluster of its own, as an operator would, by its peers.json."""

@@ -473,7 +473,7 @@ def test_a_lost_site_is_failed_over_once_quorum_is_back(
     folder = tmp_path / "watch"
     folder.mkdir()
     with watch(mesh, folder) as (config, find_it_dead):
-        standby = make_standby(local={"provider": provider}, **config)
+        standby = make_standby(local={"provider": provider}, witnesses={"timeout": "8s"}, **config)
         assert "up" == standby.check().sight
         mesh.lose_site()
         if provider == "vcenter":
