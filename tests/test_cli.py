@@ -305,6 +305,26 @@ def test_doctor_finds_what_is_wrong(lab: Lab) -> None:
     assert 2 == len(accounts["names"])
 
 
+def test_doctor_of_a_witness_that_looks_at_another(lab: Lab) -> None:
+    """One that calls the peer dead while it answers is an error: with the next broken path it would kill it (I1)."""
+    lab.witness.kill(PRIMARY)
+    done = subprocess.run(lab.argv("doctor"), capture_output=True, text=True, check=False)
+    assert 1 == done.returncode
+    assert "error    witness Consul on the peer: calls mbox1.example.com dead although it answers us" in done.stdout
+    assert "although it answers" in lab.check().said
+
+
+def test_replay_without_the_services(lab: Lab) -> None:
+    """What the other configuration does not probe counts for nothing there."""
+    lab.configure({"probes": {"services": ["tcp://{ip}:1"]}})
+    assert 3 == lab.check().code
+    lab.configure({"probes": {"services": []}})
+    argv = [*lab.argv("explain", "--replay", "1"), "--json"]
+    told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    assert ("service_down", "up") == (told["recorded"]["sight"], told["under"]["sight"])
+    assert [f"tcp://{lab.addresses[PRIMARY]}:1 is not probed"] == told["witnesses"]
+
+
 def test_doctor_where_carbonio_is_dead(lab: Lab) -> None:
     """A Carbonio that does not answer is told, in bounded time, and the other findings with it."""
     lab.configure({"carbonio": {"binary": "/nowhere/carbonio"}})

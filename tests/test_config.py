@@ -223,7 +223,23 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "section that is a value": (
         changed(("consul: # consul provider config\n  hostname: 127.0.0.1\n  port: 8500\n  token:", "consul: yes")),
-        ["46: consul: expected keys and values, found 'yes'"],
+        ["46: consul: expected keys and values, found a single value"],
+    ),
+    "secret in place of its section": (
+        SEED + "hetrix: hunter2\n",
+        ["50: hetrix: expected keys and values, found a single value"],
+    ),
+    "secret in place of its file": (
+        changed(("  token:", "  token_file: hunter2")),
+        ["49: consul.token_file: expected the path of a file, from the root on"],
+    ),
+    "name of a stranger": (
+        SEED + "vcenter: {names: {mbx1.example.com: x}}\n",
+        ["50: vcenter.names: mbx1.example.com is none of the nodes that this file names as ..._vmname; did you mean"],
+    ),
+    "the same mailstore twice": (
+        changed(("appserver_vmname: mbox2.example.com", "appserver_vmname: MBOX1.example.com")),
+        ["28: primary.appserver_vmname: is the same for both sites, so this node would watch itself"],
     ),
     "not YAML": ("local: [\n", ["2: is not valid YAML: expected the node content, but found '<stream end>'"]),
     "tab": (

@@ -112,7 +112,10 @@ def test_single_file_and_the_extra(tmp_path: Path, extra: tuple[str, ...]) -> No
         assert (0, f"{config} is good\n") == (done.returncode, done.stdout)
     else:
         assert 2 == done.returncode
-        assert "local.provider: the witness vcenter needs pyVmomi, which is not installed here: run " in done.stderr
+        assert (
+            "local.provider: the witness vcenter needs pyVmomi (the extra habeat[vcenter]), which is not installed"
+            in done.stderr
+        )
         assert "make build EXTRAS=vcenter" in done.stderr
 
 

@@ -31,7 +31,7 @@ from habeat.http import Endpoint, Reply
 from habeat.journal import Journal, Recall
 from habeat.judge import judge
 from habeat.model import Down, Finding, Health, Policy, Sight, Unknown, Up, Vote
-from habeat.observe import Answer
+from habeat.observe import Answer, Observer
 from habeat.observe.hetrix import HetrixWitness
 from hetrix_double import Asked, Canned, HetrixDouble, State, running
 
@@ -592,9 +592,10 @@ FORGOTTEN: dict[str, Callable[[State], Any]] = {
     "broken": lambda _kept: "{",
     "nested too deep": lambda _kept: "[" * 100_000,
     "of another form": lambda _kept: [1, 2],
-    "of another name": lambda kept: {**kept, "name": "mbox9.example.com"},
-    "of another API": lambda kept: {**kept, "api": "v1"},
-    "of another server": lambda kept: {**kept, "host": "192.0.2.9"},
+    "of another name": lambda kept: {**kept, "of": ["mbox9.example.com", *kept["of"][1:]]},
+    "of another API": lambda kept: {**kept, "of": [kept["of"][0], "v1", *kept["of"][2:]]},
+    "of another server": lambda kept: {**kept, "of": [*kept["of"][:2], "192.0.2.9:443", kept["of"][3]]},
+    "of another account": lambda kept: {**kept, "of": [*kept["of"][:3], "0" * 16]},
     "without times": lambda kept: {key: kept[key] for key in kept if key != "at"},
     "with times of no sense": lambda kept: {**kept, "at": "yesterday"},
     "with a time too great": lambda kept: {**kept, "at": 10**400},
@@ -616,6 +617,27 @@ def test_memory_that_does_not_count(make: Make, double: HetrixDouble, memory: Me
     double.state["monitors"] = [monitor(uptime_status="up")]
     assert isinstance(make().ask(TARGET).evidence, Up)
     assert 2 == len(double.requests)
+
+
+def silence(_address: str) -> Down:
+    """Stand in for a probe."""
+    return Down("does not answer ping")
+
+
+def test_memory_does_not_prove_that_we_are_connected(make: Make, certificates: Path) -> None:
+    """A remembered death counts while the server can be reached; with our own line dead it is no death at all (I1)."""
+    reach = mock.Mock(side_effect=silence, kind="icmp")
+
+    def seen(witness: HetrixWitness) -> tuple[bool, Sight]:
+        observed = Observer(TARGET, reach, [witness], (), 10.0).observe(time.time())
+        return observed.votes[0].networked, judge(observed, Policy()).sight
+
+    with running(certificates, TOKEN) as there:
+        there.state["monitors"] = [monitor(check_frequency=10)]
+        assert [(True, Sight.DOWN)] * 2 == [seen(make(port=there.port)) for _ in range(2)]
+        assert 1 == len(there.requests)
+        assert 2 == there.connections
+    assert (False, Sight.UNKNOWN) == seen(make(port=there.port))
 
 
 @pytest.mark.parametrize(("wrong", "stuck"), [(-30.0, 0.0), (45.0, 0.0), (-1e6, 0.0), (1e6, 0.0), (0.0, 45.0)])

@@ -377,6 +377,12 @@ def test_blind_spot() -> None:
     assert blind_spot(spared, Policy(required=2)) == "Consul has no leader"
 
 
+def test_blind_spot_of_a_witness_that_looks_at_another() -> None:
+    """One that calls it dead while it answers is told today: the next broken path would be its death (I1)."""
+    mistaken = snapshot(vote(SAYS_DOWN), probe=ANSWERS)
+    assert "Consul says that it is down (just now), although it answers" == blind_spot(mistaken, Policy())
+
+
 def test_blind_spot_of_a_witness_in_the_suspect_site() -> None:
     """What says `up` today from inside the suspect site could not call it dead, and that is told."""
     misplaced = snapshot(vote(SAYS_UP, site="primary"), probe=ANSWERS)

@@ -70,9 +70,11 @@ DEAD = Service(Probe("service", "tcp://10.0.0.1:7025", Down("refuses connections
 WORKS = Service(Probe("service", "tcp://10.0.0.1:7025", Up("answers"), lives=True, answered=True))
 
 
-def observe(reach: Reach, *witnesses: Asked, services: Sequence[Service] = (), patience: float = 5.0) -> Snapshot:
+def observe(
+    reach: Reach, *witnesses: Asked, services: Sequence[Service] = (), patience: float = 5.0, acts: bool = True
+) -> Snapshot:
     """Take one snapshot."""
-    return Observer(TARGET, reach, witnesses, (), patience, services).observe(1000.0)
+    return Observer(TARGET, reach, witnesses, (), patience, services, acts).observe(1000.0)
 
 
 def test_the_sparing_are_asked_only_after_a_silence() -> None:
@@ -93,12 +95,13 @@ def test_the_sparing_that_could_not_testify_anyway() -> None:
 
 
 def test_services_are_a_matter_for_all_witnesses_once_one_is_dead() -> None:
-    """Of a service that works nobody is asked; of a dead one all are, the sparing too, and only on a host that lives."""
+    """Of one that works nobody is asked; of a dead one all are on a host that lives, the sparing if it can matter."""
     witnesses = Asked("Consul"), Asked("HetrixTools", sparing=True)
     assert () == observe(ALIVE, *witnesses, services=[WORKS]).service_votes
     seen = observe(ALIVE, *witnesses, services=[WORKS, DEAD])
     assert ["Consul", "HetrixTools"] == [vote.witness for vote in seen.service_votes]
     assert [["host", "host", "service"], ["service"]] == [witness.times for witness in witnesses]
+    assert ["Consul"] == [v.witness for v in observe(ALIVE, *witnesses, services=[DEAD], acts=False).service_votes]
     assert () == observe(SILENT, *witnesses, services=[Service(Probe("service", "x", Down("is silent")))]).service_votes
 
 

@@ -5,6 +5,8 @@ Nothing is changed anywhere: every question here is a read.
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from habeat.act.run import Runner
 from habeat.config.model import WITNESS_NAMES, Config, Provider
 from habeat.errors import HabeatError, HttpError, JournalError
 from habeat.journal import Journal, Recall, kept
-from habeat.model import Down, Evidence, Finding, Health, Target, Unknown
+from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
 from habeat.node import consul_of, reach_of, secret_of, services_of, target_of, witness_of
 from habeat.observe import Reach
 from habeat.roles.assembly import carbonio_of, directory_of
@@ -29,7 +31,8 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
     target = target_of(config)
     yield Finding(GOOD, "configuration", f"{config.path} is good")
     yield _journal(state_dir)
-    yield from _reached(reach_of(config), target, config.policy.gateways)
+    reach = reach_of(config)
+    yield from _reached(reach, target, config.policy.gateways)
     for service in services_of(config, target):
         yield _asked(
             f"service {service.address}",
@@ -40,7 +43,7 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
         )
     yield from _places(config, target)
     for provider in config.providers:
-        yield from _witness(provider, config, target)
+        yield from _witness(provider, config, target, reach)
     yield from _consul(config, target)
     if config.local.whoami == "secondary" or config.local.disable_ha_module:
         yield from _carbonio(config, target)
@@ -64,9 +67,23 @@ def _reached(reach: Reach, target: Target, gateways: Sequence[str]) -> Iterator[
         "if it lives, let its answers through, or set probes.reach to tcp:PORT",
         "ping takes root or CAP_NET_RAW, and there must be a route and an address",
     )
+    if _own(target.address):
+        mend = f"name the peer's address in {target.site}.appserver_ip"
+        yield Finding(ERROR, f"address of {target.name}", f"{target.address} is this host's own", mend)
     for gateway in gateways:
         mend = "name addresses in policy.gateways that answer whenever this host is connected"
         yield _asked(f"gateway {gateway}", "", reach(gateway), mend, mend)
+
+
+def _own(address: str) -> bool:
+    """Tell whether an address is one of this host's, by taking it for a socket."""
+    try:
+        kind, _, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+            probe.bind(place)
+    except OSError:
+        return False
+    return not ipaddress.ip_address(place[0]).is_loopback  # the lab's whole world
 
 
 def _asked(subject: str, prefix: str, evidence: Evidence, silent: str, unasked: str) -> Finding:
@@ -102,7 +119,7 @@ def _able(config: Config, target: Target) -> list[Provider]:
     return [provider for provider in config.providers if getattr(config.witnesses.site, provider) != target.site]
 
 
-def _witness(provider: Provider, config: Config, target: Target) -> Sequence[Finding]:
+def _witness(provider: Provider, config: Config, target: Target, reach: Reach) -> Sequence[Finding]:
     subject = f"witness {WITNESS_NAMES[provider]}"
     found: list[Finding] = []
     patience = 3 * config.witnesses.timeout + SLACK
@@ -111,6 +128,8 @@ def _witness(provider: Provider, config: Config, target: Target) -> Sequence[Fin
         try:
             witness = witness_of(provider, config, memory())
             found.extend(witness.examine(target))
+            if isinstance(witness.ask(target).evidence, Down) and isinstance(reach(target.address), Up):
+                found.append(_mistaken(subject, provider, target))
             if config.policy.service_down == "failover":
                 found.append(_on_services(subject, witness.ask_service(target).evidence))
         except Exception as error:  # noqa: BLE001  one witness that breaks must not hide the others
@@ -120,6 +139,17 @@ def _witness(provider: Provider, config: Config, target: Target) -> Sequence[Fin
     asking.start()
     asking.join(patience)
     return list(found) or [Finding(ERROR, subject, f"did not come to an end within {patience:g} s", "see its address")]
+
+
+def _mistaken(subject: str, provider: Provider, target: Target) -> Finding:
+    says = f"calls {target.name} dead although it answers us: it looks at something else, and would kill it one day"
+    keys = f"{target.site}.appserver_vmname and {target.site}.appserver_ip"
+    return Finding(
+        ERROR,
+        f"{subject} on the peer",
+        says,
+        f"check {keys}{'' if provider == 'consul' else f', and {provider}.names'}",
+    )
 
 
 def _on_services(subject: str, evidence: Evidence) -> Finding:

@@ -79,6 +79,19 @@ class Endpoint:
         finally:
             connection.close()
 
+    def greet(self) -> None:
+        """Prove that the server is there, over trusted TLS where that is used, and ask it nothing; raises HttpError."""
+        connection = self._connection()
+        try:
+            with Alarm(self.timeout) as alarm:
+                alarm.watch(connection)
+                connection.connect()
+                alarm.check()
+        except (OSError, http.client.HTTPException) as error:
+            raise HttpError(f"cannot be reached ({error})", Fault.SILENT) from error
+        finally:
+            connection.close()
+
     def _connection(self) -> http.client.HTTPConnection:
         if self.scheme != "https":
             return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)

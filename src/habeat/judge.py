@@ -132,6 +132,9 @@ def blind_spot(snapshot: Snapshot, policy: Policy) -> str | None:
     unsent = [probe for probe in snapshot.services if isinstance(probe.evidence, Unknown)]
     if unsent:
         return _probed(unsent)
+    wrong = [vote for vote in snapshot.votes if isinstance(vote.evidence, Down)]
+    if wrong:
+        return f"{tell(wrong)}, although it answers"
     votes = [weigh(_as_death(vote), snapshot, policy) for vote in snapshot.votes]
     able = [vote for vote in votes if not isinstance(vote.evidence, Unknown)]
     if len(able) + len(snapshot.unasked) >= policy.required:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from habeat.config.model import Config, Provider
+from habeat.config.model import WITNESS_NAMES, Config, Provider
 from habeat.config.secrets import SECRETS
 from habeat.config.services import DEFAULT, DEFAULTS, ServiceUrl
 from habeat.consul import Consul
@@ -14,7 +14,7 @@ from habeat.errors import ConfigError, Problem
 from habeat.http import Endpoint
 from habeat.journal import Journal, Recall
 from habeat.model import Policy, Target
-from habeat.observe import Observer, Reach, Service, Witness
+from habeat.observe import Observer, Reach, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
@@ -68,6 +68,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             gateways=config.policy.gateways,
             patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
             services=services_of(config, target),
+            acts_on_services=config.policy.service_down == "failover",
         ).observe,
         traits=TRAITS[target.role, str(config.local.whoami)],
         plan=plan,
@@ -109,27 +110,35 @@ def services_of(config: Config, target: Target) -> list[Service]:
 
 
 def witness_of(provider: Provider, config: Config, recall: Recall) -> Witness:
-    """Return one witness, with a place to remember what it last heard; what it needs is loaded only if configured."""
+    """Return one witness, with a place to remember what it last heard."""
     site = getattr(config.witnesses.site, provider)
     if provider == "consul":
         return ConsulWitness(consul_of(config), config.consul.match_address, site)
     if provider == "hetrix":
-        from habeat.observe.hetrix import HetrixWitness  # noqa: PLC0415
+        return Spared(WITNESS_NAMES["hetrix"], site, lambda: _hetrix(config, recall, site))
+    return Spared(WITNESS_NAMES["vcenter"], site, lambda: _vcenter(config, site))
 
-        return HetrixWitness(
-            host=config.hetrix.hostname,
-            port=config.hetrix.port,
-            api=config.hetrix.api,
-            token=secret_of(config, "hetrix"),
-            ca_file=config.hetrix.ca_file,
-            timeout=config.witnesses.timeout,
-            freshness=config.witnesses.freshness,
-            names=config.hetrix.names,
-            recall=recall,
-            clock=time.time,
-            site=site,
-        )
-    from habeat.observe.vcenter import VcenterWitness  # noqa: PLC0415
+
+def _hetrix(config: Config, recall: Recall, site: str | None) -> Witness:
+    from habeat.observe.hetrix import HetrixWitness  # noqa: PLC0415  loaded when it is asked
+
+    return HetrixWitness(
+        host=config.hetrix.hostname,
+        port=config.hetrix.port,
+        api=config.hetrix.api,
+        token=secret_of(config, "hetrix"),
+        ca_file=config.hetrix.ca_file,
+        timeout=config.witnesses.timeout,
+        freshness=config.witnesses.freshness,
+        names=config.hetrix.names,
+        recall=recall,
+        clock=time.time,
+        site=site,
+    )
+
+
+def _vcenter(config: Config, site: str | None) -> Witness:
+    from habeat.observe.vcenter import VcenterWitness  # noqa: PLC0415  pyVmomi is large
 
     return VcenterWitness(
         host=str(config.vcenter.hostname),

@@ -113,11 +113,10 @@ class _Loader:
     def mapping(self, node: yaml.Node, kind: type[Any], path: str) -> Any:
         """Return a section; what is wrong in it is noted, and the rest is read on."""
         if not isinstance(node, yaml.MappingNode):
-            self.wrong(
-                _line(node),
-                path,
-                f"expected {'keys and values' if path else 'sections such as `local:`'}, found {_shape(node)}",
-            )
+            secret = any(f.metadata.get("secret") for f in dataclasses.fields(kind))
+            found = "a single value" if secret and isinstance(node, yaml.ScalarNode) else _shape(node)
+            expected = "keys and values" if path else "sections such as `local:`"
+            self.wrong(_line(node), path, f"expected {expected}, found {found}")
             return kind()
         hints = typing.get_type_hints(kind)
         known = {

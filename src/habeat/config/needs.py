@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 from collections.abc import Iterator
 
-from habeat.config.model import Config
+from habeat.config.model import Config, Site
 from habeat.config.secrets import SECRETS
 
 SUPPORTED_ROLES = ("appserver",)
 REACH = re.compile(r"icmp|tcp:[1-9][0-9]{0,4}")
 
 EXTRA_MISSING = (
-    "the witness vcenter needs pyVmomi, which is not installed here: run `pip install 'habeat[vcenter]'`, "
-    "or build the single file with `make build EXTRAS=vcenter`"
+    "the witness vcenter needs pyVmomi (the extra habeat[vcenter]), which is not installed here: run "
+    "`pip install 'pyvmomi>=8.0.3'`, or build the single file with `make build EXTRAS=vcenter`"
 )
 
 Lack = tuple[str, str]
@@ -59,10 +60,17 @@ def _witnesses(config: Config) -> Iterator[Lack]:
             if not getattr(config.vcenter, name):
                 yield f"vcenter.{name}", "needs a value for the witness vcenter"
         if importlib.util.find_spec("pyVmomi") is None:
-            yield (
-                key,
-                EXTRA_MISSING,
-            )
+            yield key, EXTRA_MISSING
+    nodes = [node for site in (config.primary, config.secondary) for node in _nodes(site)]
+    for section, names in (("hetrix", config.hetrix.names), ("vcenter", config.vcenter.names)):
+        for stranger in [name for name in names if name not in nodes]:
+            near = difflib.get_close_matches(stranger, nodes, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"{section}.names", f"{stranger} is none of the nodes that this file names as ..._vmname{hint}"
+
+
+def _nodes(site: Site) -> list[str]:
+    return [name for name in (site.appserver_vmname, site.proxyserver_vmname, *site.consul_vmnames) if name]
 
 
 def _secret(config: Config, provider: str) -> Iterator[Lack]:
@@ -90,8 +98,7 @@ def _appserver(config: Config) -> Iterator[Lack]:
                 f"{site}.appserver_vmname",
                 "needs a value: it is the mailstore's name in Consul and in Carbonio",
             )
-    if (
-        config.primary.appserver_vmname is not None
-        and config.primary.appserver_vmname == config.secondary.appserver_vmname
-    ):
-        yield f"{there}.appserver_vmname", "is the same for both sites"
+    for name in ("appserver_vmname", "appserver_ip"):
+        one, other = getattr(config.primary, name), getattr(config.secondary, name)
+        if one is not None and one.lower() == str(other).lower():
+            yield f"{there}.{name}", "is the same for both sites, so this node would watch itself"

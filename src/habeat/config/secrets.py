@@ -35,6 +35,8 @@ class Secret:
             raise ValueError(f"expected {self.expected}")
         if text or not (file or handed.exists()):
             return text
+        if file and not file.startswith("/"):
+            raise ValueError("expected the path of a file, from the root on")
         return self._read(Path(file) if file else handed)
 
     def _read(self, path: Path) -> str:

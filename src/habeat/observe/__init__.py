@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,11 +16,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a witness knows: how old that is, and how old it may become (None: the policy says), in seconds."""
+    """What a witness knows: how old that is, and how old it may become (None: the policy says), in seconds.
+
+    `live` tells that the witness was there just now; what was only remembered proves nothing about our own network.
+    """
 
     evidence: Evidence
     age: float = 0.0
     holds: float | None = None
+    live: bool = True
 
 
 class Reach(Protocol):
@@ -83,15 +87,42 @@ class Witness(Protocol):
 
 
 @dataclass(frozen=True)
+class Spared:
+    """A sparing witness that is put together, and what it needs loaded, only when it is asked."""
+
+    name: str
+    site: str | None
+    make: Callable[[], Witness]
+    networked: bool = True
+    sparing: bool = True
+
+    def ask(self, target: Target) -> Answer:
+        """Return what it knows of the host."""
+        return self.make().ask(target)
+
+    def ask_service(self, target: Target) -> Answer:
+        """Return what it knows of the mail service."""
+        return self.make().ask_service(target)
+
+    def examine(self, target: Target) -> Sequence[Finding]:
+        """Return what is well and what is wrong with it."""
+        return self.make().examine(target)
+
+
+@dataclass(frozen=True)
 class Observer:
-    """All that is asked in one cycle, and the patience (seconds) after which the silent are Unknown."""
+    """All that is asked in one cycle, and the patience (seconds) after which the silent are Unknown.
+
+    The sparing are asked about a dead service only if what they say can matter: `acts_on_services`.
+    """
 
     target: Target
     reach: Reach
     witnesses: Sequence[Witness]
     gateways: Sequence[str]
     patience: float
-    services: Sequence[Service] = field(default=())
+    services: Sequence[Service] = ()
+    acts_on_services: bool = False
 
     def observe(self, now: float) -> Snapshot:
         """Return the evidence of one cycle, gathered at the same time; the sparing are asked after the silence."""
@@ -110,7 +141,8 @@ class Observer:
         reached = any(probe.reached for probe in (probes[0], *services))
         late = [] if reached else [self._question(witness, witness.ask) for witness in spared]
         dead = reached and any(isinstance(service.evidence, Down) for service in services)
-        doubts = [self._question(witness, witness.ask_service) for witness in self.witnesses] if dead else []
+        asked_then = self.witnesses if self.acts_on_services else ready
+        doubts = [self._question(witness, witness.ask_service) for witness in asked_then] if dead else []
         _, more = _side_by_side([], [*late, *doubts], self.patience)
         return Snapshot(
             at=now,
@@ -128,7 +160,8 @@ class Observer:
 
     def _question(self, witness: Witness, ask: Callable[[Target], Answer]) -> _Question[Vote]:
         def vote(answer: Answer) -> Vote:
-            return Vote(witness.name, answer.evidence, answer.age, witness.site, witness.networked, answer.holds)
+            networked = witness.networked and answer.live
+            return Vote(witness.name, answer.evidence, answer.age, witness.site, networked, answer.holds)
 
         return _Question(lambda: vote(ask(self.target)), lambda unknown: vote(Answer(unknown)))
 

@@ -11,6 +11,7 @@ Wire format: docs.hetrixtools.com/api/v3/; for v1, which has no open documentati
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -138,11 +139,20 @@ class HetrixWitness:
             said = testimony(monitor, of_service=of_service)
             if age < -EARLY:
                 raise DoubtError(f"reports a check of monitor {monitor['name']} from the future")  # noqa: TRY301
-            return Answer(said, max(0.0, age), max(self.freshness, 3 * _period(monitor))), ""
+            live = question.answered or self._there()
+            return Answer(said, max(0.0, age), max(self.freshness, 3 * _period(monitor)), live), ""
         except DoubtError as doubt:
             return Answer(Unknown(question.tell(str(doubt)))), question.tell(doubt.mend)
         except Exception as error:  # noqa: BLE001  whatever broke it, it is unknown; and its text may quote the token
             return Answer(Unknown(f"could not be asked ({type(error).__name__})")), WAY
+
+    def _there(self) -> bool:
+        """Tell whether the server is there now, without a call that counts: what is remembered does not show that."""
+        try:
+            Endpoint(self.host, self.port, "https", self.timeout, self.ca_file).greet()
+        except HttpError:
+            return False
+        return True
 
     def _monitor(self, name: str, question: Question, *, fresh: bool) -> Found:
         """Return the one monitor of that name, remembered or else fetched; raises DoubtError."""
@@ -168,7 +178,7 @@ class HetrixWitness:
         found, left = None, 0.0
         with suppress(HabeatError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
             kept = json.loads(self.recall.read() or "{}")
-            if [kept[key] for key in ("name", "api", "host")] == [name, self.api, self.host]:
+            if kept["of"] == self._of(name):
                 at, steady, wait = (float(kept[key]) for key in ("at", "steady", "wait"))
                 passed = self.clock() - at, self.steady() - steady
                 since = max(passed) if min(passed) >= 0 else math.inf  # by the clock that went further
@@ -179,8 +189,13 @@ class HetrixWitness:
                     found = monitor, age
         return found, left
 
+    def _of(self, name: str) -> list[str]:
+        """Return what a memory must be of, to be ours: the monitor, the server, and (as a digest) the account."""
+        digest = hashlib.sha256(self.token.encode()).hexdigest()[:16]
+        return [name, self.api, f"{self.host}:{self.port}", digest]
+
     def _remember(self, name: str, found: Found | None, question: Question) -> None:
-        kept = {"name": name, "api": self.api, "host": self.host, "found": found}
+        kept = {"of": self._of(name), "found": found}
         times = {"at": question.at, "steady": question.steady, "wait": question.wait}
         with suppress(HabeatError):  # without a memory it can still testify
             self.recall.write(question.mask(json.dumps({**kept, **times})))
@@ -194,6 +209,7 @@ class Question:
         self._deadline, self.wait = 0.0, 0.0
         self.at, self.steady = asker.clock(), asker.steady()
         self.date: float | None = None
+        self.answered = False
 
     def mask(self, text: str) -> str:
         """Return the text without the token, be it spelled plainly, for a URL, or for JSON."""
@@ -251,6 +267,7 @@ class Question:
         if self.date is not None:
             self.date += max(0.0, _number(reply.headers.get("age")) or 0.0)  # a cache in between answers
         self.wait = _wait(reply, self.at if self.date is None else self.date)
+        self.answered = True
         return self._body(reply, last=last)
 
     def _body(self, reply: Reply, *, last: bool) -> Any:

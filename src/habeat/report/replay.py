@@ -56,8 +56,16 @@ def _under(grounds: Grounds, config: Config) -> Grounds:
         return tuple(replace(vote, site=sites[vote.witness]) for vote in votes if vote.witness in sites)
 
     seen = grounds.snapshot
-    gateways = tuple(probe for probe in seen.gateways if probe.address in config.policy.gateways)
-    seen = replace(seen, votes=placed(seen.votes), service_votes=placed(seen.service_votes), gateways=gateways)
+    wanted = {service.address for service in services_of(config, seen.target)}
+    services = tuple(probe for probe in seen.services if probe.address in wanted)
+    seen = replace(
+        seen,
+        votes=placed(seen.votes),
+        service_votes=placed(seen.service_votes),
+        gateways=tuple(probe for probe in seen.gateways if probe.address in config.policy.gateways),
+        services=services,
+        served=replace(seen, services=services).asked_services if seen.served == seen.asked_services else seen.served,
+    )
     policy: Policy = policy_of(config)
     return Grounds(seen, replace(grounds.facts, policy=policy))
 
@@ -78,6 +86,7 @@ def _witness_changes(before: Snapshot, after: Snapshot) -> list[str]:
     then = {vote.witness: vote.site for vote in (*before.votes, *before.service_votes)}
     now = {vote.witness: vote.site for vote in (*after.votes, *after.service_votes)}
     changes = [f"{name} is not heard" for name in then if name not in now]
+    changes += [f"{probe.address} is not probed" for probe in before.services if probe not in after.services]
     return changes + [
         f"{name} stands in {now[name] or 'neither site'}, not in {site or 'neither'}"
         for name, site in then.items()
