@@ -2,9 +2,9 @@
 
     python bench/check.py [--runs N] [--against COMMAND…]
 
-The peer answers (ICMP as root, TCP otherwise) and the witness is the embedded one. `--against` takes the rest of the
-line as a command, such as another tool's healthy cycle, and prints the ratio; runs alternate, so that both see the
-same machine.
+It is measured as installed from source, and as the single file that nodes get. The peer answers (ICMP as root, TCP
+otherwise) and the witness is the embedded one. `--against` takes the rest of the line as a command, such as another
+tool's healthy cycle, and prints the ratio; runs alternate, so that all see the same machine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import argparse
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from habeat.lab.sites import PRIMARY, Lab
 
+BUILD = Path(__file__).parents[1] / "scripts" / "build.py"
 BAR_SECONDS, BAR_MIB = 0.2, 30.0
 
 
@@ -55,16 +58,21 @@ def main() -> None:
     with Lab(1) as lab:
         if os.geteuid() == 0:
             lab.configure({"probes": {"reach": "icmp"}})
-        ours, theirs = [], []
+        ours, single, theirs = [], [], []
         lab.check()
+        file = lab.folder / "habeat.pyz"
+        subprocess.run([sys.executable, str(BUILD), str(file)], check=True, stdout=subprocess.DEVNULL)
         for _ in range(options.runs):
-            ours.append(once(lab.argv("check")))
+            argv = lab.argv("check")
+            ours.append(once(argv))
+            single.append(once([sys.executable, str(file), *argv[argv.index("check") :]]))
             if options.against:
                 theirs.append(once(options.against))
         checked = lab.check()
         assert checked.code == 0, checked.said
         assert f"{PRIMARY} is up" in checked.said
-    median = tell("habeat", ours)
+    tell("source", ours)
+    median = tell("file", single)
     print(f"bar      {BAR_SECONDS:.3f} s, {BAR_MIB:.1f} MiB")
     if theirs:
         print(f"ratio    {median / tell('against', theirs):.2f} of the other command's time")

@@ -2,18 +2,21 @@
 
     python scripts/build.py [--interpreter PYTHON] [--extra vcenter] [OUTPUT]
 
-The dependencies are those installed beside this Python, which `make build` has just installed from the hashed lock.
-The file runs on every CPython that habeat supports and tells older ones so in a sentence.
+It holds the sources, which run on every CPython that habeat supports (older ones are told so in a sentence), and what
+this Python compiled of them, which starts faster on a Python of the same version. The dependencies are those installed
+beside this Python, which `make build` has just installed from the hashed lock.
 """
 
 from __future__ import annotations
 
 import argparse
+import py_compile
 import shutil
 import tempfile
 import zipapp
 from collections.abc import Sequence
 from importlib import metadata
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +27,10 @@ import sys
 
 if sys.version_info < (3, 10):
     sys.exit("habeat needs Python 3.10 or newer, and this is Python %d.%d" % sys.version_info[:2])
+
+from importlib.util import MAGIC_NUMBER
+
+sys.path.insert(0, sys.path[0] + "/compiled-" + MAGIC_NUMBER.hex())
 
 from habeat.cli import main
 
@@ -41,6 +48,15 @@ def collect(folder: Path, names: Sequence[str]) -> None:
                 if target.resolve().is_relative_to(folder.resolve()):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(str(file.locate()), target)
+    for source in list(folder.rglob("*.py")):
+        compiled = folder / f"compiled-{MAGIC_NUMBER.hex()}" / source.relative_to(folder).with_suffix(".pyc")
+        py_compile.compile(
+            str(source),
+            cfile=str(compiled),
+            dfile=str(source.relative_to(folder)),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
     (folder / "__main__.py").write_text(MAIN, encoding="utf-8")
 
 
