@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from habeat.lab.sites import Lab
+from habeat.lab.sites import PRIMARY, STANDBY, Lab
 
 LabFactory = Callable[..., Lab]
 
@@ -28,3 +28,12 @@ def make_lab() -> Iterator[LabFactory]:
 def lab(make_lab: LabFactory) -> Lab:
     """Give one small lab."""
     return make_lab()
+
+
+def swapped(lab: Lab, *, disable: bool = True) -> dict[str, Any]:
+    """Return sections that make a lab's node the primary, which watches the lab's mortal host as its standby."""
+    return {
+        "local": {"whoami": "primary", "dc_check": "secondary", "disable_ha_module": disable},
+        "primary": {"appserver_ip": lab.addresses[STANDBY], "appserver_vmname": STANDBY},
+        "secondary": {"appserver_ip": lab.addresses[PRIMARY], "appserver_vmname": PRIMARY},
+    }

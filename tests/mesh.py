@@ -305,6 +305,7 @@ class Mesh:
         alive = dict.fromkeys(NODES.values(), 1)
         eventually(lambda: all(self.members(host) == alive for host in NODES), "every agent knows every other")
         eventually(lambda: all(self.status(host) == "passing" for host in NODES), "every node is passing")
+        eventually(lambda: len(self.voters()) == len(SERVERS), "every server votes")
 
     def _restore(self, hosts: Sequence[str]) -> None:
         """Start the agents that are not there or were cut off, and wait until they know our token."""
@@ -334,6 +335,11 @@ class Mesh:
             self.api(host, "PUT", f"/v1/agent/service/deregister/{MAILBOX}")
 
     # -- what can be asked
+
+    def voters(self) -> list[str]:
+        """Return the names of the servers that have a vote, asked on the second site."""
+        _, raft = self.api("svc2", "GET", "/v1/operator/raft/configuration")
+        return [server["Node"] for server in (raft or {}).get("Servers", []) if server["Voter"]]
 
     def maintained(self, host: str) -> bool:
         """Tell whether Consul's quorum knows a host to be in maintenance."""
@@ -434,7 +440,8 @@ class Mesh:
         eventually(lambda: self.api(host, "GET", "/v1/status/leader")[0] != 0, f"the agent of {host} answers")
 
     def _config(self, host: str, folder: Path) -> dict[str, Any]:
-        server = {"server": True, "bootstrap_expect": len(SERVERS)} if host in SERVERS else {}
+        patience = {"autopilot": {"server_stabilization_time": "200ms"}}
+        server = {"server": True, "bootstrap_expect": len(SERVERS), **patience} if host in SERVERS else {}
         https = {"cert_file": str(self.folder / "cert.pem"), "key_file": str(self.folder / "key.pem")}
         return {
             "node_name": NODES[host],

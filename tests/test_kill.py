@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import LabFactory
+from conftest import LabFactory, swapped
 from habeat.journal import Journal
 from habeat.lab import carbonio
 from habeat.lab.sites import ENVIRONMENT, PRIMARY, STANDBY, Lab
@@ -118,7 +118,7 @@ def test_killed_again_and_again(make_lab: LabFactory, tmp_path: Path) -> None:
 def test_primary_side_killed(make_lab: LabFactory, tmp_path: Path, die_at: int) -> None:
     """On the primary side, too, a killed cycle is resumed: the HA module ends stopped, and later started again."""
     lab = make_lab(4)
-    lab.configure(_swapped(lab))
+    lab.configure({**QUICK, **swapped(lab)})
     lab.kill()
     mortal(lab, die_at, tmp_path / "names")
     finish(lab)
@@ -134,21 +134,3 @@ def test_primary_side_killed(make_lab: LabFactory, tmp_path: Path, die_at: int) 
     assert not (lab.folder / "module").exists()
     assert "standby" == state(lab)
     assert {PRIMARY} == {item["accountMailHost"] for item in lab.accounts()}
-
-
-def _swapped(lab: Lab) -> dict[str, Any]:
-    """Return sections that make this node the primary, watching the lab's mortal host as its standby."""
-    address = lab.addresses[PRIMARY]
-    return {
-        **QUICK,
-        "local": {
-            "whoami": "primary",
-            "dc_check": "secondary",
-            "role": "appserver",
-            "disable_ha_module": True,
-            "checkDownFile": str(lab.folder / "down"),
-            "checkRestartReplicaFile": str(lab.folder / "module"),
-        },
-        "primary": {"appserver_vmname": STANDBY},
-        "secondary": {"appserver_ip": address, "appserver_vmname": PRIMARY},
-    }

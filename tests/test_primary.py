@@ -7,29 +7,15 @@ from typing import Any
 
 import pytest
 
-from conftest import LabFactory
+from conftest import LabFactory, swapped
 from habeat.journal import Journal
 from habeat.lab import carbonio
-from habeat.lab.sites import PRIMARY, STANDBY, Lab
+from habeat.lab.sites import PRIMARY, Lab
 
 
 def primary_side(lab: Lab, *, disable: bool = True) -> Lab:
     """Make the lab's habeat the primary's, watching the mortal host as its standby."""
-    lab.configure(
-        {
-            "local": {
-                "whoami": "primary",
-                "dc_check": "secondary",
-                "role": "appserver",
-                "disable_ha_module": disable,
-                "checkDownFile": str(lab.folder / "down"),
-                "checkPromotionFile": str(lab.folder / "promotion"),
-                "checkRestartReplicaFile": str(lab.folder / "module"),
-            },
-            "primary": {"appserver_vmname": STANDBY},
-            "secondary": {"appserver_ip": lab.addresses[PRIMARY], "appserver_vmname": PRIMARY},
-        }
-    )
+    lab.configure(swapped(lab, disable=disable))
     return lab
 
 
