@@ -607,3 +607,14 @@ def test_json_answer(lab: Lab) -> None:
     lab.check()
     answer = json.loads(lab.run("check", "--json").said)
     assert (answer["sight"], [d["row"] for d in answer["decisions"]]) == ("down", ["U7", "R1"])
+
+
+def test_evidence_tells_when_it_was_last_reached(lab: Lab) -> None:
+    """What a witness saw before that is another death: each cycle is judged with the moment that the last one kept (I1)."""
+    lab.check()
+    lab.kill()
+    lab.check()
+    with closing(Journal.open(lab.state_dir)) as journal:
+        down, up = journal.events()
+    assert down.evidence is not None
+    assert up.last_at - 1 < down.evidence["reached_at"] <= up.last_at

@@ -195,6 +195,15 @@ def _outcome(decisions: list[Decision]) -> tuple[Command, State]:
     return decisions[-1].command, decisions[-1].after
 
 
+def test_when_it_was_last_reached_is_remembered() -> None:
+    """A cycle that reached it says when; others keep that, never later than now, should our clock have gone back (I1)."""
+    reached = replace(verdict(Sight.UP), reached=True)
+    memory = decide(reached, "mbox1", circumstances(now=1000.0)).memory
+    assert 1000.0 == memory.reached_at
+    for now, kept in ((1300.0, 1000.0), (900.0, 900.0)):
+        assert kept == decide(verdict(Sight.DOWN), "mbox1", circumstances(memory, now=now)).memory.reached_at
+
+
 def test_sentences_are_whole() -> None:
     """No sentence is left with a hole, a doubled stop or a missing reason (I8)."""
     for sight, facts in everything():
