@@ -250,5 +250,5 @@ def _accounts(carbonio: Carbonio, zmprov: Zmprov, target: Target) -> Finding:
 
 def memory() -> Recall:
     """Return a place to remember one value that ends with this process."""
-    kept: list[str] = []
-    return Recall(lambda: kept[-1] if kept else None, kept.append)
+    written: list[str] = []
+    return Recall(lambda: written[-1] if written else None, written.append)

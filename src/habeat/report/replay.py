@@ -9,12 +9,13 @@ from habeat.config.model import WITNESS_NAMES, Config
 from habeat.errors import UsageError
 from habeat.grounds import Grounds, conclude, grounds_from_json
 from habeat.journal import Event
-from habeat.model import Policy, Snapshot, Vote
+from habeat.model import Snapshot, Vote
 from habeat.node import policy_of, services_of
 from habeat.report.log import one_line
 from habeat.report.text import when
 
-SHOWN = ("sight", "rule", "row", "after", "command", "sentence")
+RECORDED = ("sight", "rule", "row", "after", "sentence")
+"""What the journal keeps of a decision itself, and a replay must find again."""
 
 
 def replay_data(event: Event, config: Config) -> dict[str, Any]:
@@ -33,13 +34,13 @@ def replay_data(event: Event, config: Config) -> dict[str, Any]:
     grounds = grounds_from_json({"snapshot": event.evidence, "facts": event.circumstances})
     other = _under(grounds, config)
     then, now = grounds.facts.policy, other.facts.policy
-    said, again = {**asdict(event), "command": None}, _decided(grounds)
+    recorded, again = {key: getattr(event, key) for key in RECORDED}, _decided(grounds)
     return {
         "event": event.id,
         "at": event.last_at,
-        "recorded": {key: said[key] for key in SHOWN if key != "command"},
+        "recorded": recorded,
         "again": again,
-        "reproduced": all(said[key] == again[key] for key in SHOWN if key != "command"),
+        "reproduced": recorded == {key: again[key] for key in RECORDED},
         "file": str(config.path),
         "policy": {key: [was, asdict(now)[key]] for key, was in asdict(then).items() if was != asdict(now)[key]},
         "witnesses": _witness_changes(grounds.snapshot, other.snapshot),
@@ -66,8 +67,7 @@ def _under(grounds: Grounds, config: Config) -> Grounds:
         services=services,
         served=replace(seen, services=services).asked_services if seen.served == seen.asked_services else seen.served,
     )
-    policy: Policy = policy_of(config)
-    return Grounds(seen, replace(grounds.facts, policy=policy))
+    return Grounds(seen, replace(grounds.facts, policy=policy_of(config)))
 
 
 def _decided(grounds: Grounds) -> dict[str, Any]:
