@@ -2,7 +2,8 @@
 
 What is on PATH is used as it is. What is missing comes from Debian's own packages, by way of the mirror that this
 machine's apt already names and with its keyring: Consul (which left Debian after release 11) and slapd are unpacked
-into FOLDER, so that no service of theirs is ever set up; plain tools are installed. The vCenter simulator is built
+into FOLDER, so that no service of theirs is ever set up; plain tools, and FRR, whose daemons need its users, are
+installed, without any service. The vCenter simulator is built
 from our own Go program and Debian's library govmomi. Apt works in folders of its own here, so the machine's package
 lists and sources stay as they are.
 
@@ -61,6 +62,9 @@ SERVERS = (
     Server("ldap-utils", "ldapmodify", "tests/test_directory.py"),
     Server("openssl", "openssl", "tests/test_directory.py"),
     Server("systemd", "systemd-analyze", "tests/test_deploy.py"),
+    Server("bird2", "bird", "tests/test_announcement.py", unpack=True),
+    Server("bird2", "birdc", "tests/test_announcement.py", unpack=True),
+    Server("frr", "vtysh", "tests/test_announcement.py"),
     Server("golang-github-vmware-govmomi-dev", "vcsim", "tests/test_vcenter.py", source="tests/vcsim/main.go"),
 )
 
@@ -173,8 +177,11 @@ class Apt:
         return sorted(self.folder.glob("cache/archives/*.deb"))
 
     def install(self, package: str) -> None:
-        """Install a package that brings no service."""
-        self._get("install", package)
+        """Install a package without its service, if it has one: what systemd is told of would be started at once."""
+        service = (f"/etc/init.d/{package}", *(f"{usr}/lib/systemd/system/{package}.service" for usr in ("", "/usr")))
+        self._get(
+            *(word for path in service for word in ("-o", f"DPkg::Options::=--path-exclude={path}")), "install", package
+        )
 
     def _get(self, *words: str) -> None:
         options = [

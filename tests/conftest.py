@@ -9,17 +9,28 @@ from typing import Any
 import pytest
 
 from habeat.lab.sites import PRIMARY, STANDBY, Lab
+from warm import Warm, WarmLab
 
 LabFactory = Callable[..., Lab]
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Give a server that has habeat loaded."""
+    server = Warm()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def make_lab() -> Iterator[LabFactory]:
+def make_lab(warm: Warm) -> Iterator[LabFactory]:
     """Give labs with the embedded witness, which vanish after the test."""
     with ExitStack() as stack:
 
         def make(accounts: int = 8, **settings: Any) -> Lab:
-            return stack.enter_context(Lab(accounts, **settings))
+            lab = WarmLab(accounts, **settings)
+            lab.warm = warm
+            return stack.enter_context(lab)
 
         yield make
 
@@ -37,3 +48,11 @@ def swapped(lab: Lab, *, disable: bool = True) -> dict[str, Any]:
         "primary": {"appserver_ip": lab.addresses[STANDBY], "appserver_vmname": STANDBY},
         "secondary": {"appserver_ip": lab.addresses[PRIMARY], "appserver_vmname": PRIMARY},
     }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured, which is told and never judged."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    for name, value in dict.fromkeys(pair for pair in properties if pair[0] == "measured"):
+        terminalreporter.write_line(f"{name}: {value}")

@@ -38,9 +38,18 @@ def vote(evidence: Evidence, name: str = "Consul", age: float = 0.0, site: str |
     return Vote(name, evidence, age, site)
 
 
-def verdict(sight: Sight) -> Verdict:
+def verdict(sight: Sight, **seen: bool) -> Verdict:
     """Return a verdict with a made-up reason."""
-    return Verdict(sight, "J0", "because of a test")
+    return Verdict(
+        sight,
+        "J0",
+        "because of a test",
+        back=seen.get("back", sight is Sight.UP),
+        lost=seen.get("lost", False),
+        contested=seen.get("contested", False),
+        orphaned=seen.get("orphaned", False),
+        veiled=seen.get("veiled", False),
+    )
 
 
 def circumstances(

@@ -140,7 +140,7 @@ class Network:
         """Undo `unplug` and `cut`, and let nobody remember who did not answer in the meantime."""
         self._core("link", "set", host, "master", f"site{_site(host)}", "up")
         for name in ("core", host):
-            _ip("-n", self.namespace(name), "neighbour", "flush", "all")
+            ip("-n", self.namespace(name), "neighbour", "flush", "all")
 
     def isolate(self, site: str) -> None:
         """Drop, without a word, what goes into a site and out of it; inside it all stays as it was."""
@@ -161,17 +161,17 @@ class Network:
     def inside(self, host: str) -> Iterator[None]:
         """Let this thread's new sockets belong to a host."""
         with Path("/proc/self/ns/net").open("rb") as home, Path(f"/run/netns/{self.namespace(host)}").open("rb") as net:
-            _enter(net.fileno())
+            enter(net.fileno())
             try:
                 yield
             finally:
-                _enter(home.fileno())
+                enter(home.fileno())
 
     def _build(self) -> None:
         for name in ("core", *ADDRESSES):
-            _ip("netns", "add", self.namespace(name))
-            self._cleanup.callback(_ip, "netns", "del", self.namespace(name))
-            _ip("-n", self.namespace(name), "link", "set", "lo", "up")
+            ip("netns", "add", self.namespace(name))
+            self._cleanup.callback(ip, "netns", "del", self.namespace(name))
+            ip("-n", self.namespace(name), "link", "set", "lo", "up")
         with self.inside("core"):
             for name, value in (("ip_forward", "1"), ("conf/all/rp_filter", "0")):
                 Path(f"/proc/sys/net/ipv4/{name}").write_text(value, encoding="ascii")
@@ -183,13 +183,13 @@ class Network:
         for host, address in ADDRESSES.items():
             here = self.namespace(host)
             self._core("link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", here)
-            _ip("-n", here, "address", "add", f"{address}/24", "dev", "eth0")
-            _ip("-n", here, "link", "set", "eth0", "up")
+            ip("-n", here, "address", "add", f"{address}/24", "dev", "eth0")
+            ip("-n", here, "link", "set", "eth0", "up")
             self.join(host)
-            _ip("-n", here, "route", "add", "default", "via", f"10.77.{_site(host)}.1")
+            ip("-n", here, "route", "add", "default", "via", f"10.77.{_site(host)}.1")
 
     def _core(self, *words: str) -> str:
-        return _ip("-n", self.namespace("core"), *words)
+        return ip("-n", self.namespace("core"), *words)
 
 
 class Mesh:
@@ -638,12 +638,14 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _enter(namespace: int) -> None:
+def enter(namespace: int) -> None:
+    """Move this thread to another network namespace, given by a descriptor of it."""
     if _LIBC.setns(namespace, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "the network namespace cannot be entered")
 
 
-def _ip(*words: str) -> str:
+def ip(*words: str) -> str:
+    """Return what the `ip` command prints."""
     return _run(["ip", *words])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import yaml
 from habeat.config.loader import duration, load
 from habeat.config.model import Config
 from habeat.config.reference import effective, reference, schema
+from habeat.config.switch import AddressCheck, BirdCheck, Command, FrrCheck
 from habeat.errors import ConfigError
+from habeat.node import target_of
 
 HERE = Path(__file__).parent
 SEED = (HERE / "data" / "seed.yml").read_text(encoding="utf-8")
@@ -73,7 +77,9 @@ def test_seed_loads_as_it_is(write: Writer) -> None:
 def test_both_spellings(write: Writer, spelling: str) -> None:
     """`deativate`, as the seed spells it, and `deactivate` are the same key."""
     text = changed(("deativate: # list of command to deactivate proxy switch", f"{spelling}: ['vtysh -c x']"))
-    assert ("vtysh -c x",) == load(write(text)).secondary.proxy_switch.bgp.deactivate
+    assert (("vtysh", "-c", "x"),) == tuple(
+        command.argv for command in load(write(text)).secondary.proxy_switch["bgp"].deactivate
+    )
 
 
 def test_defaults_are_the_documented_ones(write: Writer) -> None:
@@ -121,7 +127,7 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     "bad role": (
         changed(('role: "appserver"', "role: apserver")),
         [
-            "4: local.role: expected one of appserver, proxyserver, consulserver, found 'apserver'; did you mean appserver?"
+            "4: local.role: expected one of appserver, proxyserver, consulserver, mta, collaboration, video, found 'apserver'; did you mean appserver?"
         ],
     ),
     "bad address": (
@@ -151,7 +157,7 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "absent that is needed": (
         changed(("  appserver_vmname: mbox1.example.com", "  #")),
-        ["18: primary.appserver_vmname: needs a value: it is the mailstore's name in Consul and in Carbonio"],
+        ["18: primary.appserver_vmname: needs a value: it is the node's name in Consul and in Carbonio"],
     ),
     "watching itself": (
         changed(('dc_check: "primary"', "dc_check: secondary")),
@@ -184,7 +190,9 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "role of a later version": (
         changed(('role: "appserver"', "role: consulserver")),
-        ["4: local.role: this version of habeat knows the role appserver only, not consulserver"],
+        [
+            "4: local.role: this version of habeat knows the roles appserver, proxyserver, mta, collaboration, video, not yet "
+        ],
     ),
     "witness without an account": (
         changed(("provider: consul", "provider: vcenter")),
@@ -382,3 +390,176 @@ def test_every_site_is_found() -> None:
     """Both sites can be had by name."""
     config = Config()
     assert (config.primary, config.secondary) == (config.site("primary"), config.site("secondary"))
+
+
+PROXY = """\
+local: {whoami: secondary, dc_check: primary, role: proxyserver, proxy_switch: bgp, proxy_enable_activate: true, proxy_enable_deactivate: true}
+primary: {proxy_ip: 10.0.0.3, proxyserver_vmname: proxy1.example.com}
+secondary:
+  proxy_switch:
+    bgp:
+      activate: [ip address replace 192.0.2.10/32 dev lo]
+      deactivate: [ip address del 192.0.2.10/32 dev lo]
+"""
+
+
+def test_a_switch_is_read(write: Writer) -> None:
+    """Commands become argument lists with their quotes respected, and checks what they name; the rest is defaults."""
+    text = PROXY.replace("      deactivate", "      CHECKS\n      deactivate").replace(
+        "CHECKS",
+        "verify: [test -e /run/x, {shell: 'a | b'}, {frr: {prefix: 192.0.2.10/32, peer: 10.0.0.1}}, "
+        "{address: 192.0.2.10/32 on lo}]\n      other_site: [{bird: {prefix: 192.0.2.10/32, protocol: up1}}]",
+    )
+    config = load(write(text.replace("dev lo]", "dev lo, \"vtysh -c 'conf t'\"]", 1)))
+    switch = config.switch
+    assert switch is not None
+    assert [("ip", "address", "replace", "192.0.2.10/32", "dev", "lo"), ("vtysh", "-c", "conf t")] == [
+        command.argv for command in switch.activate
+    ]
+    assert switch.verify == (
+        Command("test -e /run/x", ("test", "-e", "/run/x")),
+        Command("a | b", ("/bin/sh", "-c", "a | b"), needs_shell=True),
+        FrrCheck("192.0.2.10/32", "10.0.0.1"),
+        AddressCheck("192.0.2.10/32", "lo"),
+    )
+    assert (BirdCheck("192.0.2.10/32", "up1"),) == switch.other_site
+    assert (30.0, 15.0) == (switch.timeout, switch.settle)
+    assert load(write(effective(config))).switch == switch
+
+
+def test_the_seeds_spelling_is_told(write: Writer) -> None:
+    """`deativate` is accepted, and noticed with its line."""
+    (notice,) = load(write(PROXY.replace("deactivate: [", "deativate: ["))).notices
+    assert notice.endswith(":7: secondary.proxy_switch.bgp.deativate is read as `deactivate`")
+    assert () == load(write(PROXY)).notices
+
+
+@pytest.mark.parametrize("role", ["mta", "collaboration", "video"])
+def test_the_other_roles_are_read(write: Writer, role: str) -> None:
+    """Each role has its own address and name, and shares the switch of services; without one it only watches."""
+    plain = f"local: {{whoami: primary, dc_check: secondary, role: {role}}}\nsecondary: {{{role}_ip: 10.1.0.5, {role}_vmname: n2.example.com}}\n"
+    config = load(write(plain))
+    assert (None, ("10.1.0.5", "n2.example.com")) == (config.switch, _watched(config))
+    switched = plain.replace("role:", "service_switch: lb, role:") + (
+        "primary: {service_switch: {lb: {activate: [lb here], deactivate: [lb there]}}}\n"
+    )
+    found = load(write(switched)).switch
+    assert found is not None
+    assert ("lb", "here") == found.activate[0].argv
+
+
+def _watched(config: Config) -> tuple[str, str]:
+    target = target_of(config)
+    return target.address, target.name
+
+
+WRONG_SWITCHES = {
+    "blank where enabled": (
+        ("activate: [ip address replace 192.0.2.10/32 dev lo]", "activate:"),
+        "6: secondary.proxy_switch.bgp.activate: needs commands: it is enabled, and this list is blank",
+    ),
+    "blank to give back": (
+        ("      deactivate: [ip address del 192.0.2.10/32 dev lo]\n", ""),
+        "5: secondary.proxy_switch.bgp.deactivate: needs commands: it is enabled, and this list is blank",
+    ),
+    "another tool": (
+        ("    bgp:", "    bpg:"),
+        "1: local.proxy_switch: names bgp, which is not under secondary.proxy_switch; did you mean bpg?",
+    ),
+    "no tool": (
+        ("proxy_switch: bgp,", ""),
+        "1: local.proxy_switch: needs the name of a tool, since local.proxy_enable_activate is true",
+    ),
+    "a pipe": (
+        ("[ip address replace", "[echo x | ip address replace"),
+        "6: secondary.proxy_switch.bgp.activate[0]: '|' has a meaning for a shell only",
+    ),
+    "a substitution in quotes": (
+        ("[ip address replace", "['echo \"$(x)\"', ip address replace"),
+        "6: secondary.proxy_switch.bgp.activate[0]: $( has a meaning for a shell only",
+    ),
+    "an open quote": (
+        ("[ip address replace 192.0.2.10/32 dev lo]", "[ip 'address]"),
+        "6: secondary.proxy_switch.bgp.activate[0]: expected a command",
+    ),
+    "a variable": (
+        ("[ip address replace", "[A=b ip address replace"),
+        "6: secondary.proxy_switch.bgp.activate[0]: 'A=b' sets a variable, which takes a shell",
+    ),
+    "a number": (
+        ("[ip address replace 192.0.2.10/32 dev lo]", "[5]"),
+        "6: secondary.proxy_switch.bgp.activate[0]: expected a command",
+    ),
+    "another key": (
+        ("[ip address replace 192.0.2.10/32 dev lo]", "[{bash: x}]"),
+        '6: secondary.proxy_switch.bgp.activate[0]: expected a command such as `vtysh -c "show version"`, or `{shell: "…"}` for one that needs a shell, found the key \'bash\'',
+    ),
+    "an empty shell": (
+        ("[ip address replace 192.0.2.10/32 dev lo]", "[{shell: ' '}]"),
+        "6: secondary.proxy_switch.bgp.activate[0]: expected",
+    ),
+    "a check of FRR without a peer": (
+        ("      deactivate", "      verify: [{frr: {prefix: 192.0.2.10/32}}]\n      deactivate"),
+        "7: secondary.proxy_switch.bgp.verify[0]: frr: peer: expected an IP address, found ''",
+    ),
+    "a check of FRR with a typo": (
+        ("      deactivate", "      verify: [{frr: {prefx: 192.0.2.10/32}}]\n      deactivate"),
+        "7: secondary.proxy_switch.bgp.verify[0].frr.prefx: unknown key; did you mean `prefix`?",
+    ),
+    "a check of BIRD with a bad prefix": (
+        ("      deactivate", "      verify: [{bird: {prefix: 192.0.2.10, protocol: up}}]\n      deactivate"),
+        "7: secondary.proxy_switch.bgp.verify[0]: bird: prefix: expected a network",
+    ),
+    "a check of BIRD with an injection": (
+        ("      deactivate", "      verify: [{bird: {prefix: 192.0.2.10/32, protocol: 'up all'}}]\n      deactivate"),
+        "7: secondary.proxy_switch.bgp.verify[0]: bird: protocol: expected the name of a protocol",
+    ),
+    "an address nowhere": (
+        ("      deactivate", "      verify: [{address: 192.0.2.10/32}]\n      deactivate"),
+        "7: secondary.proxy_switch.bgp.verify[0]: expected `ADDRESS/LENGTH on DEVICE`",
+    ),
+    "an address of the other site": (
+        ("      deactivate", "      other_site: [{address: 192.0.2.10/32 on lo}]\n      deactivate"),
+        "7: secondary.proxy_switch.bgp.other_site: `address` looks at this host, and tells nothing of the other site",
+    ),
+    "a tool that is a list": (
+        ("    bgp:\n", "    - bgp\n    #"),
+        "5: secondary.proxy_switch: expected tools with their commands, found a list",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SWITCHES)
+def test_what_is_wrong_with_a_switch_is_told(write: Writer, case: str) -> None:
+    """Each mistake in a switch is told with its line, its key and what was expected."""
+    (before, after), expected = WRONG_SWITCHES[case]
+    text = (
+        PROXY.replace(before, after, 1)
+        if case != "a tool that is a list"
+        else PROXY.partition("    bgp")[0] + "    - bgp\n"
+    )
+    assert text != PROXY
+    assert any(told.startswith(expected) for told in complaints(write(text))), complaints(write(text))
+
+
+def test_blank_lists_are_fine_where_nothing_is_enabled(write: Writer) -> None:
+    """The seed's blanks are no error for a proxy whose switch is not enabled."""
+    text = changed(
+        ('role: "appserver"', "role: proxyserver"),
+        ("proxy_ip: # this value used for check availability of proxy in primary dc", "proxy_ip: 10.0.0.3"),
+    )
+    config = load(write(text))
+    assert (False, False) == (config.runs("activate"), config.runs("deactivate"))
+
+
+def test_samples_of_switches_are_good(write: Writer) -> None:
+    """Every sample in docs/switches.md loads as the switch of a node, with a way here and one back."""
+    page = (HERE.parent / "docs" / "switches.md").read_text(encoding="utf-8")
+    samples = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if text.startswith("activate:")]
+    assert len(samples) > 5
+    head = PROXY.partition("      activate")[0]
+    for sample in samples:
+        switch = load(write(head + textwrap.indent(sample, "      "))).switch
+        assert switch is not None
+        assert switch.activate
+        assert switch.deactivate

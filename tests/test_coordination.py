@@ -43,9 +43,11 @@ class Hiccup(Consul):
         """Destroy."""
 
 
-def lock_on(consul: Consul | None, *, required: bool = False) -> SharedLock:
+def lock_on(consul: Consul | None, *, required: bool = False, waits: bool = True) -> SharedLock:
     """Return a lock that remembers nothing."""
-    return SharedLock(consul, "key", "me", required=required, recall=lambda: None, remember=lambda _session: None)
+    return SharedLock(
+        consul, "key", "me", required=required, waits=waits, recall=lambda: None, remember=lambda _session: None
+    )
 
 
 def test_got_and_read_back() -> None:
@@ -53,6 +55,19 @@ def test_got_and_read_back() -> None:
     with lock_on(Hiccup(held=Lock("mine", "me", 3))) as lock:
         lock.acquire()
         assert ("the lock key in Consul (epoch 3)", None) == (lock.note, lock.lost())
+
+
+def test_what_needs_no_consul_does_not_wait_for_it() -> None:
+    """An address moves while Consul has no leader, with the local lock alone; never while another holds the lock."""
+    lost = Hiccup(create=HttpError("has no leader"))
+    with lock_on(lost, waits=False) as lock:
+        lock.acquire()
+        assert ("this machine's own lock only, since Consul has no leader", None) == (lock.note, lock.lost())
+    with lock_on(lost, waits=False, required=True) as lock, pytest.raises(LockLostError, match="cannot be had"):
+        lock.acquire()
+    other = Hiccup(got=False, held=Lock("theirs", "another", 1))
+    with lock_on(other, waits=False) as lock, pytest.raises(LockLostError, match="is held by another"):
+        lock.acquire()
 
 
 def test_refusal_leaves_the_local_lock() -> None:

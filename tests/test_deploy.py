@@ -36,11 +36,15 @@ def analyze(*words: str) -> str:
 
 @needs_systemd
 def test_units_are_accepted(tmp_path: Path) -> None:
-    """Systemd finds nothing to complain of in either unit, and no cycle between them."""
-    for unit in SYSTEMD.iterdir():
-        text = unit.read_text(encoding="utf-8").replace("/usr/local/sbin/habeat", sys.executable)
-        (tmp_path / unit.name).write_text(text, encoding="utf-8")
-    assert "" == analyze("verify", *map(str, tmp_path.iterdir()))
+    """Systemd finds nothing to complain of in either unit or the drop-in, and no cycle between them."""
+    shutil.copytree(SYSTEMD, tmp_path, dirs_exist_ok=True)
+    units = [tmp_path / f"habeat.{kind}" for kind in ("service", "timer")]
+    for unit in units:
+        unit.write_text(unit.read_text(encoding="utf-8").replace("/usr/local/sbin/habeat", sys.executable))
+    assert "" == analyze("verify", *map(str, units))
+    drop_in = tmp_path / "habeat.service.d" / "switch.conf"
+    drop_in.write_text(drop_in.read_text(encoding="utf-8") + "Nonsense=yes\n")
+    assert "Nonsense" in analyze("verify", *map(str, units))
 
 
 @needs_systemd

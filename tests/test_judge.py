@@ -393,3 +393,46 @@ def test_blind_spot_of_a_service() -> None:
     """A service that cannot be asked would keep us from telling a death, and is told while all is well."""
     seen = replace(snapshot(vote(SAYS_UP), probe=ANSWERS), services=(UNASKED,))
     assert "tcp://10.0.0.1:7025 cannot be asked from here" == blind_spot(seen, Policy())
+
+
+ANNOUNCED: tuple[Evidence, ...] = (Up("says yes"), Down("says no"), Unknown("cannot be asked"))
+
+
+def announcing(ours: Sequence[Evidence], theirs: Sequence[Evidence], base: Snapshot) -> Snapshot:
+    """Return the evidence with looks at the announcement here and in the other site."""
+    return replace(
+        base,
+        ours=tuple(Probe("announcement", "here", evidence) for evidence in ours),
+        theirs=tuple(Probe("other site", "there", evidence) for evidence in theirs),
+    )
+
+
+@pytest.mark.parametrize("sight", [Sight.UP, Sight.UNREACHABLE, Sight.UNKNOWN, Sight.DOWN])
+def test_announcements(sight: Sight) -> None:
+    """Over every combination of two checks here and two there: only a sure no is a loss, and only sure noes a silence."""
+    base = {
+        Sight.UP: snapshot(probe=ANSWERS),
+        Sight.UNREACHABLE: snapshot(vote(SAYS_UP)),
+        Sight.UNKNOWN: snapshot(vote(CANNOT_SAY)),
+        Sight.DOWN: snapshot(vote(SAYS_DOWN)),
+    }[sight]
+    for count in (0, 1, 2):
+        for ours, theirs in itertools.product(itertools.product(ANNOUNCED, repeat=count), repeat=2):
+            here, there = {type(one) for one in ours}, {type(one) for one in theirs}
+            seen = judge(announcing(ours, theirs, base), Policy())
+            assert sight is seen.sight
+            assert (Down in here and Up not in there) == seen.lost
+            assert (Up in there) == seen.contested
+            assert (Down in here and there == {Down}) == seen.orphaned
+            assert (Unknown in here) == seen.veiled
+            announces = there == {Up}
+            assert {Sight.UP: announces or not there, Sight.UNREACHABLE: announces}.get(sight, False) == seen.back
+
+
+def test_announcements_are_told() -> None:
+    """What is amiss here, and what is heard of the other site, is part of the reason; what is as it should be is not."""
+    told = judge(announcing([Up("says yes")], [Down("says no")], snapshot(vote(SAYS_DOWN))), Policy()).why
+    assert "says yes" not in told
+    assert "says no" not in told
+    told = judge(announcing([Down("says no")], [Up("says yes")], snapshot(vote(SAYS_DOWN))), Policy()).why
+    assert told.endswith("; here here says no; the other site: there says yes")

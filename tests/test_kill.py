@@ -5,8 +5,6 @@ The boundaries are found by running one failover that is not killed, when the te
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -14,28 +12,28 @@ from typing import Any
 
 import pytest
 
+from balancer import ROLES, Balancer
 from conftest import LabFactory, swapped
 from habeat.journal import Journal
 from habeat.lab import carbonio
-from habeat.lab.sites import ENVIRONMENT, PRIMARY, STANDBY, Lab
+from habeat.lab.sites import PRIMARY, STANDBY, Lab
+from warm import Warm
 
 QUICK: dict[str, Any] = {"policy": {"confirmations": 1}, "probes": {"count": 1, "timeout": "100ms"}}
 MOMENTS = ("before", "middle", "after")
 
 
-def mortal(lab: Lab, die_at: int, names: Path) -> int:
+def mortal(warm: Warm, lab: Lab, die_at: int, names: Path) -> int:
     """Run one cycle that dies at a boundary, and return its exit code."""
-    script = str(Path(__file__).with_name("mortal.py"))
-    argv = [sys.executable, script, str(die_at), str(names), *lab.argv("check")[3:]]
-    return subprocess.run(argv, capture_output=True, check=False, env=ENVIRONMENT).returncode
+    return warm.run(lab.argv("check")[3:], die_at=die_at, names=names)[0]
 
 
 def discover() -> tuple[list[str], list[str]]:
     """Return the boundaries and the commands of a failover that nobody kills."""
-    with Lab(4, overrides=QUICK) as lab, tempfile.TemporaryDirectory() as folder:
+    with Lab(4, overrides=QUICK) as lab, tempfile.TemporaryDirectory() as folder, closing(Warm()) as warm:
         lab.kill()
         names = Path(folder) / "names"
-        assert 0 == mortal(lab, 0, names)
+        assert 0 == mortal(warm, lab, 0, names)
         started = [" ".join(call["argv"][:4]) for call in carbonio.calls(lab.world)]
         return names.read_text(encoding="utf-8").splitlines(), started
 
@@ -81,11 +79,11 @@ def assert_whole(lab: Lab) -> None:
     assert all(mark.exists() for mark in marks)
 
 
-def test_killed_at_a_boundary(make_lab: LabFactory, tmp_path: Path, boundary: int) -> None:
+def test_killed_at_a_boundary(warm: Warm, make_lab: LabFactory, tmp_path: Path, boundary: int) -> None:
     """A cycle killed at any boundary is followed by cycles that finish, with nothing done twice (I3)."""
     lab = make_lab(4, overrides=QUICK)
     lab.kill()
-    assert -9 == mortal(lab, boundary, tmp_path / "names")
+    assert -9 == mortal(warm, lab, boundary, tmp_path / "names")
     finish(lab)
     assert_whole(lab)
 
@@ -104,29 +102,29 @@ def test_killed_inside_a_command(make_lab: LabFactory, command: int, at: str, ki
     assert_whole(lab)
 
 
-def test_killed_again_and_again(make_lab: LabFactory, tmp_path: Path) -> None:
+def test_killed_again_and_again(warm: Warm, make_lab: LabFactory, tmp_path: Path) -> None:
     """Cycles that are killed a little later each time get there in the end (I3)."""
     lab = make_lab(4, overrides=QUICK)
     lab.kill()
     for die_at in range(8, 80, 7):
-        mortal(lab, die_at, tmp_path / "names")
+        mortal(warm, lab, die_at, tmp_path / "names")
     finish(lab)
     assert_whole(lab)
 
 
 @pytest.mark.parametrize("die_at", range(1, 60, 3))
-def test_primary_side_killed(make_lab: LabFactory, tmp_path: Path, die_at: int) -> None:
+def test_primary_side_killed(warm: Warm, make_lab: LabFactory, tmp_path: Path, die_at: int) -> None:
     """On the primary side, too, a killed cycle is resumed: the HA module ends stopped, and later started again."""
     lab = make_lab(4)
     lab.configure({**QUICK, **swapped(lab)})
     lab.kill()
-    mortal(lab, die_at, tmp_path / "names")
+    mortal(warm, lab, die_at, tmp_path / "names")
     finish(lab)
     with carbonio.world_of(lab.world) as world:
         assert world["running"] is False
     assert (lab.folder / "module").exists()
     lab.restore()
-    mortal(lab, die_at, tmp_path / "names")
+    mortal(warm, lab, die_at, tmp_path / "names")
     for _ in range(5):
         lab.check()
     with carbonio.world_of(lab.world) as world:
@@ -134,3 +132,40 @@ def test_primary_side_killed(make_lab: LabFactory, tmp_path: Path, die_at: int) 
     assert not (lab.folder / "module").exists()
     assert "standby" == state(lab)
     assert {PRIMARY} == {item["accountMailHost"] for item in lab.accounts()}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("die_at", range(1, 45, 4))
+def test_a_switch_killed(warm: Warm, make_lab: LabFactory, tmp_path: Path, die_at: int, role: str) -> None:
+    """A takeover and a failback that are killed at any boundary are finished: here while the node is dead, then gone."""
+    die_at += ROLES.index(role)  # each boundary is met by one of the roles, which share all of the code
+    node = Balancer(make_lab(1), role)
+    node.configure(policy={"confirmations": 1})
+    node.kill()
+    mortal(warm, node.lab, die_at, tmp_path / "names")
+    finish(node.lab)
+    assert node.here.exists()
+    assert {"ready", "take", "tell"} == set(node.asked().split())
+    node.restore()
+    mortal(warm, node.lab, die_at, tmp_path / "names")
+    for _ in range(4):
+        node.lab.check()
+    assert ("standby", False) == (state(node.lab), node.here.exists())
+    assert {"untell", "give"} < set(node.asked().split())
+
+
+@pytest.mark.parametrize("word", ["ready", "take", "tell", "untell", "give"])
+@pytest.mark.parametrize("how", ["die", "die after"])
+def test_a_switch_killed_inside_a_command(make_lab: LabFactory, word: str, how: str) -> None:
+    """Killed while a command of the switch runs, before or after that had its effect, the next cycles finish."""
+    node = Balancer(make_lab(1), "proxyserver")
+    node.configure(policy={"confirmations": 1})
+    node.kill()
+    node.spoil(word, how)
+    codes = [node.lab.check().code]
+    finish(node.lab)
+    assert node.here.exists()
+    node.restore()
+    codes += [node.lab.check().code for _ in range(4)]
+    assert -9 in codes
+    assert ("standby", False) == (state(node.lab), node.here.exists())

@@ -25,20 +25,32 @@ from habeat.machine import (
     settle,
     span,
 )
-from habeat.model import Memory, Sight
+from habeat.model import Memory, Sight, Verdict
 from habeat.report.states import page
 
 GOLDEN = Path(__file__).parent / "golden" / "transitions.json"
 FLAGS = ("acknowledged", "begun", "repeats", "automatic")
 
 
-def everything() -> Iterator[tuple[Sight, Circumstances]]:
+SEEN: tuple[dict[str, bool], ...] = (
+    {},
+    {"lost": True},
+    {"lost": True, "orphaned": True},
+    {"veiled": True},
+    {"contested": True, "back": True},
+)
+
+
+def everything() -> Iterator[tuple[Verdict, Circumstances]]:
     """Yield every state, sight and combination of what guards look at."""
     switches = itertools.product([False, True], repeat=len(FLAGS))
     for state, sight, flags in itertools.product(State, Sight, switches):
+        taken = state in (State.ACTIVE, State.FAILING_BACK)
         for downs, ups, paused, ended in itertools.product((0, 1, 5), (0, 5), (False, True), (None, 990.0, -90000.0)):
             memory = Memory(state.value, downs, ups, 995.0, 7, ended)
-            yield sight, circumstances(memory, paused=paused, **dict(zip(FLAGS, flags, strict=True)))
+            facts = circumstances(memory, paused=paused, **dict(zip(FLAGS, flags, strict=True)))
+            for seen in SEEN if taken else SEEN[:1]:
+                yield verdict(sight, **seen), facts
 
 
 def rows() -> Iterator[tuple[State, Row]]:
@@ -74,14 +86,14 @@ def test_every_state_is_reached_and_left() -> None:
 
 def test_every_row_and_guard_can_be_taken() -> None:
     """Over every combination each row is taken at least once, so no row is dead."""
-    taken = {decide(verdict(sight), "mbox1", facts).row for sight, facts in everything()}
+    taken = {decide(seen, "mbox1", facts).row for seen, facts in everything()}
     assert {row.id for sights in TRANSITIONS.values() for rows_ in sights.values() for row in rows_} == taken
 
 
 def test_safety_over_every_combination() -> None:
     """I1, I6, I7: what takes work from the target needs `down`, confirmations, no pause, and no cooldown."""
-    for sight, facts in everything():
-        decision = decide(verdict(sight), "mbox1", facts)
+    for seen, facts in everything():
+        sight, decision = seen.sight, decide(seen, "mbox1", facts)
         starts = decision.command is Command.ACTIVATE
         if starts:
             assert sight is Sight.DOWN
@@ -94,21 +106,33 @@ def test_safety_over_every_combination() -> None:
                 assert ended is None or facts.now - ended >= facts.policy.cooldown or facts.acknowledged
         if facts.pause is not None:
             assert decision.command is Command.NONE
-        if decision.command is Command.DEACTIVATE:
-            assert sight is Sight.UP
-            assert facts.automatic or decision.before is State.FAILING_BACK
         if sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
-            assert decision.command in (Command.NONE, Command.CARE)
+            assert decision.command is not Command.ACTIVATE
             assert 0 == decision.memory.downs
         if decision.command is Command.NONE and sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
             assert 3 == decision.exit
+
+
+def test_safety_of_what_was_taken_over() -> None:
+    """It is given back only to a target that is back, and mended only where nobody else surely has it."""
+    for seen, facts in everything():
+        decision = decide(seen, "mbox1", facts)
+        if decision.command is Command.DEACTIVATE:
+            assert seen.sight is Sight.UP or (seen.sight is Sight.UNREACHABLE and seen.back)
+            assert seen.sight is Sight.UP or decision.memory.ups >= facts.policy.confirmations
+            assert facts.automatic or decision.before is State.FAILING_BACK
+            assert not seen.orphaned
+        if decision.command is Command.MEND:
+            assert seen.lost
+            assert decision.before is State.ACTIVE or seen.orphaned
 
 
 def test_failing_over_holds_a_result_for_everything() -> None:
     """A plan's result moves on only when it is done, and a step that failed is told with exit code 1 (I5)."""
     for state, result in itertools.product(RESULTS, Result):
         decision = settle(result, "why", "mbox1", circumstances(Memory(state.value)))
-        assert (result in (Result.DONE, Result.PARTIAL)) == (decision.after is not state)
+        ends = result in (Result.DONE, Result.PARTIAL) and state is not State.ACTIVE
+        assert ends == (decision.after is not state)
         assert {Result.DONE: 0, Result.PARTIAL: 1, Result.WAITING: 3, Result.FAILED: 1}[result] == decision.exit
         assert (decision.after is not state) == (decision.memory.failover_at == 1000.0)
 
@@ -204,10 +228,49 @@ def test_when_it_was_last_reached_is_remembered() -> None:
         assert kept == decide(verdict(Sight.DOWN), "mbox1", circumstances(memory, now=now)).memory.reached_at
 
 
+ACTIVE = Memory("active", downs=5, seen_at=999.0, failover=1, failover_at=900.0)
+
+
+@pytest.mark.parametrize("sight", Sight)
+def test_what_was_taken_over_is_kept(sight: Sight) -> None:
+    """Whatever is seen of the target, what no longer stands here is mended; a pause stops that, and nothing hides it."""
+    lost = verdict(sight, lost=True, back=False)
+    assert (Command.MEND, State.ACTIVE) == _outcome([decide(lost, "mbox1", circumstances(ACTIVE, automatic=True))])
+    paused = decide(lost, "mbox1", circumstances(ACTIVE, automatic=True, paused=True))
+    assert Command.NONE is paused.command
+
+
+@pytest.mark.parametrize("sight", Sight)
+def test_nobody_announces_during_a_failback(sight: Sight) -> None:
+    """A failback after which neither site announces is taken back at once, and one that may be finished is not."""
+    back = replace(ACTIVE, state="failing_back", ups=2)
+    orphaned = verdict(sight, lost=True, orphaned=True)
+    assert (Command.MEND, State.ACTIVE) == _outcome([decide(orphaned, "mbox1", circumstances(back, automatic=True))])
+    lost = decide(verdict(sight, lost=True), "mbox1", circumstances(back, automatic=True))
+    assert lost.command is not Command.MEND
+
+
+def test_back_means_that_it_announces() -> None:
+    """The failback waits for cycles in which the target is back; one that is up and announces nothing is not."""
+    mute = verdict(Sight.UP, back=False)
+    facts = circumstances(replace(ACTIVE, ups=1), automatic=True)
+    assert ("A1", 0) == (decide(mute, "mbox1", facts).row, decide(mute, "mbox1", facts).memory.ups)
+    assert "A4" == decide(verdict(Sight.UP), "mbox1", facts).row
+    heard = verdict(Sight.UNREACHABLE, back=True, contested=True)
+    assert ["A5", "A17"] == [decide(heard, "mbox1", replace(facts, memory=replace(ACTIVE, ups=n))).row for n in (0, 1)]
+    assert "A15" == decide(heard, "mbox1", replace(facts, automatic=False)).row
+
+
+def test_a_double_announcement_is_told() -> None:
+    """While the target is dead and the other site announces all the same, every cycle says so with exit code 3."""
+    contested = decide(verdict(Sight.DOWN, contested=True), "mbox1", circumstances(ACTIVE, automatic=True))
+    assert ("A20", 3, Command.NONE) == (contested.row, contested.exit, contested.command)
+
+
 def test_sentences_are_whole() -> None:
     """No sentence is left with a hole, a doubled stop or a missing reason (I8)."""
-    for sight, facts in everything():
-        sentence = decide(verdict(sight), "mbox1", facts).sentence
+    for seen, facts in everything():
+        sentence = decide(seen, "mbox1", facts).sentence
         assert "mbox1" in sentence
         assert not set("{}") & set(sentence)
         assert ".." not in sentence

@@ -6,15 +6,32 @@ from contextlib import closing
 
 import pytest
 
-from habeat.act.run import Runner
+from balancer import ROLES, Balancer
 from habeat.config import load
+from habeat.config.model import NODES
 from habeat.consul import Consul
 from habeat.http import Endpoint
 from habeat.journal import Journal
 from habeat.lab.sites import Lab
 from habeat.node import target_of
-from habeat.roles import TRAITS
-from habeat.roles.assembly import appserver
+from habeat.roles import Traits, traits_of
+from habeat.roles.assembly import plan_of
+from habeat.saga import Plan
+
+
+def given(lab: Lab) -> tuple[Traits, Plan]:
+    """Return what the machine is told of a lab's role, and the plan."""
+    config = load(lab.config)
+    with closing(Journal.open(lab.state_dir)) as journal:
+        plan = plan_of(config, target_of(config), journal, Consul(Endpoint("127.0.0.1", 1)))
+    return traits_of(config), plan
+
+
+def assert_fit(traits: Traits, plan: Plan) -> None:
+    """Assert that the decisive step is one of the plan's that take from the target, and no name is used twice."""
+    assert [True] == [step.needs_down for step in plan.activate if step.name == traits.decisive]
+    names = [step.name for step in (*plan.activate, *plan.deactivate, *plan.mend)]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("site", ["primary", "secondary"])
@@ -24,11 +41,17 @@ def test_traits_fit_the_plan(lab: Lab, site: str) -> None:
     if site == "primary":
         text = text.replace("whoami: secondary", "whoami: primary").replace("dc_check: primary", "dc_check: secondary")
     lab.config.write_text(text, encoding="utf-8")
-    config = load(lab.config)
-    with closing(Journal.open(lab.state_dir)) as journal:
-        plan = appserver(config, target_of(config), journal, Consul(Endpoint("127.0.0.1", 1)), Runner())
-    traits = TRAITS["appserver", site]
-    assert [True] == [step.needs_down for step in plan.activate if step.name == traits.decisive]
+    traits, plan = given(lab)
+    assert_fit(traits, plan)
     assert traits.automatic == bool(plan.deactivate)
-    names = [step.name for step in (*plan.activate, *plan.deactivate)]
-    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_traits_fit_the_switch(lab: Lab, role: str) -> None:
+    """The roles with a switch share one plan, with it and without."""
+    node = Balancer(lab, role)
+    traits, plan = given(lab)
+    assert_fit(traits, plan)
+    assert (True, True, True) == (traits.automatic, bool(plan.deactivate), bool(plan.mend))
+    node.configure(local={NODES[role].switch: "", "proxy_enable_activate": False, "proxy_enable_deactivate": False})
+    assert_fit(*given(lab))

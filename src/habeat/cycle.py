@@ -11,7 +11,7 @@ from habeat.grounds import Grounds, conclude
 from habeat.journal import Journal
 from habeat.judge import blind_spot
 from habeat.machine import Circumstances, Command, Decision, Level, State, settle
-from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Verdict
+from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Up, Verdict
 from habeat.report.lockfiles import LockFiles
 from habeat.roles import Traits
 
@@ -92,6 +92,7 @@ class Cycle:
             begun=begun,
             repeats=self.traits.repeats,
             automatic=self.traits.automatic,
+            stays=self.traits.stays,
         )
 
     def _act(self, command: Command, memory: Memory) -> Decision:
@@ -116,6 +117,10 @@ class Cycle:
     def _warn(self, snapshot: Snapshot, verdict: Verdict, decision: Decision) -> None:
         if decision.after is State.STANDBY and self.held():
             self.report.say(Level.ERROR, "habeat stopped the HA module and nothing will start it: start it by hand.")
+        left = [probe for probe in snapshot.ours if isinstance(probe.evidence, Up)]
+        if decision.after is State.STANDBY and left:
+            told = "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in left)
+            self.report.say(Level.ERROR, f"What habeat took over from {self.target.name} is still here: {told}.")
         blind = blind_spot(snapshot, self.policy) if verdict.sight is Sight.UP else None
         if blind:
             self.report.say(Level.WARNING, f"If {self.target.name} died now, habeat could not be sure of it: {blind}.")

@@ -5,7 +5,9 @@ Nothing is changed anywhere: every question here is a read.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +15,16 @@ from pathlib import Path
 
 from habeat.act.carbonio import Carbonio, Zmprov
 from habeat.act.run import Runner
-from habeat.config.model import WITNESS_NAMES, Config, Provider
+from habeat.config.model import NODES, WITNESS_NAMES, Config, Provider
+from habeat.config.secrets import secret_of
+from habeat.config.switch import Command
 from habeat.errors import HabeatError, HttpError, JournalError
 from habeat.journal import Journal, Recall, kept
 from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
-from habeat.node import consul_of, reach_of, secret_of, services_of, target_of, witness_of
+from habeat.node import consul_of, reach_of, services_of, target_of, witness_of
 from habeat.observe import Reach
-from habeat.roles.assembly import carbonio_of, directory_of
+from habeat.roles import SWITCHED
+from habeat.roles.assembly import carbonio_of, directory_of, looks_of
 
 SLACK = 5.0
 
@@ -29,7 +34,7 @@ GOOD, WARNING, ERROR = Health.GOOD, Health.WARNING, Health.ERROR
 def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
     """Give what is found, one thing after another, each within its own time-out."""
     target = target_of(config)
-    yield Finding(GOOD, "configuration", f"{config.path} is good")
+    yield Finding(GOOD, "configuration", f"{config.path} is good", names=config.notices)
     yield _journal(state_dir)
     reach = reach_of(config)
     yield from _reached(reach, target, config.policy.gateways)
@@ -45,7 +50,9 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
     for provider in config.providers:
         yield from _witness(provider, config, target, reach)
     yield from _consul(config, target)
-    if config.local.whoami == "secondary" or config.local.disable_ha_module:
+    if config.local.role != "appserver":
+        yield from _switch(config, state_dir, reach(target.address))
+    elif config.local.whoami == "secondary" or config.local.disable_ha_module:
         yield from _carbonio(config, target)
 
 
@@ -68,7 +75,7 @@ def _reached(reach: Reach, target: Target, gateways: Sequence[str]) -> Iterator[
         "ping takes root or CAP_NET_RAW, and there must be a route and an address",
     )
     if _own(target.address):
-        mend = f"name the peer's address in {target.site}.appserver_ip"
+        mend = f"name the peer's address in {target.site}.{NODES[target.role].address}"
         yield Finding(ERROR, f"address of {target.name}", f"{target.address} is this host's own", mend)
     for gateway in gateways:
         mend = "name addresses in policy.gateways that answer whenever this host is connected"
@@ -143,7 +150,8 @@ def _witness(provider: Provider, config: Config, target: Target, reach: Reach) -
 
 def _mistaken(subject: str, provider: Provider, target: Target) -> Finding:
     says = f"calls {target.name} dead although it answers us: it looks at something else, and would kill it one day"
-    keys = f"{target.site}.appserver_vmname and {target.site}.appserver_ip"
+    node = NODES[target.role]
+    keys = f"{target.site}.{node.name} and {target.site}.{node.address}"
     return Finding(
         ERROR,
         f"{subject} on the peer",
@@ -196,6 +204,72 @@ def _consul(config: Config, target: Target) -> Iterator[Finding]:
     else:
         mend = "add a witness outside it (witnesses.providers: hetrix, vcenter), or a Consul server at a third site"
         yield Finding(ERROR, subject, says, mend)
+
+
+def _switch(config: Config, state_dir: Path, peer: Evidence) -> Iterator[Finding]:
+    """Give whether the commands of the switch could run, and what its checks see now, while nothing has happened."""
+    if (switch := config.switch) is None:
+        mend = f"name a tool in local.{config.keys.switch}, or leave it so"
+        yield Finding(WARNING, "switch", "none is configured: this node only watches and tells", mend)
+        return
+    for way, commands in (("activate", switch.activate), ("deactivate", switch.deactivate)):
+        if not config.runs(way):
+            says = f"not enabled; it would run {'; '.join(f'`{command}`' for command in commands) or 'nothing'}"
+            yield Finding(WARNING, f"switch to {way}", says, f"set local.proxy_enable_{way}: true when it is right")
+        yield from (_command(f"command to {way}", command) for command in commands)
+    yield from (_command("check", check) for check in switch.verify + switch.other_site if isinstance(check, Command))
+    if not switch.verify:
+        mend = f"name checks in {config.keys.switch}.{config.tool}.verify"
+        yield Finding(WARNING, "proof of the switch", "a command's word is all there is", mend)
+    if not switch.other_site:
+        says = "a node that lives, but cannot be reached from here, may still announce"
+        mend = f"name checks in {config.keys.switch}.{config.tool}.other_site"
+        yield Finding(WARNING, "proof of the other site", says, mend)
+    ours, theirs = looks_of(config)
+    switched = kept(state_dir) and _switched(state_dir)
+    yield from (_seen_here(look().evidence, look.address, switched=switched) for look in ours)
+    yield from (_seen_there(look().evidence, look.address, peer) for look in theirs)
+
+
+def _switched(state_dir: Path) -> bool:
+    with contextlib.suppress(JournalError), contextlib.closing(Journal.open(state_dir, create=False)) as journal:
+        return journal.noted(SWITCHED) is not None
+    return False
+
+
+def _command(subject: str, command: Command) -> Finding:
+    if shutil.which(command.argv[0]) is None:
+        return Finding(
+            ERROR, subject, f"`{command}`: there is no program {command.argv[0]} here", "correct or install it"
+        )
+    if command.needs_shell:
+        says = f"`{command}` runs in a shell, as root: what it expands and what it hides is yours to check"
+        return Finding(WARNING, subject, says, "write it without a shell where that can be")
+    return Finding(GOOD, subject, f"`{command}` can be run")
+
+
+def _seen_here(evidence: Evidence, name: str, *, switched: bool) -> Finding:
+    subject, mend = f"here: {name}", "a takeover could not be proved: mend what it names"
+    if isinstance(evidence, Up) and not switched:
+        mend = "habeat took nothing over; whoever did must give it back, or the check says yes to something else"
+        return Finding(WARNING, subject, evidence.reason, mend)
+    return (
+        Finding(ERROR, subject, evidence.reason, mend)
+        if isinstance(evidence, Unknown)
+        else Finding(GOOD, subject, evidence.reason)
+    )
+
+
+def _seen_there(evidence: Evidence, name: str, peer: Evidence) -> Finding:
+    subject = f"other site: {name}"
+    if isinstance(evidence, Up):
+        return Finding(GOOD, subject, evidence.reason)
+    if isinstance(evidence, Unknown):
+        return Finding(ERROR, subject, evidence.reason, "a takeover would wait for it: mend what it names")
+    if isinstance(peer, Up):
+        mend = "if the other site announces now, the check is blind: its `no` would prove nothing"
+        return Finding(ERROR, subject, f"{evidence.reason}, although the peer answers", mend)
+    return Finding(WARNING, subject, evidence.reason, "")
 
 
 def _carbonio(config: Config, target: Target) -> Iterator[Finding]:

@@ -16,6 +16,10 @@ J5  no gateways are set and no witness that needs the
 J6  fewer fresh down votes than `required`              -> unknown (not enough witnesses)
 J7  silence everywhere and enough down votes            -> down
 
+What was taken over from the target is seen beside that, by checks of the announcement here and in the other site.
+A target is back when it is up and, where that can be checked, announces again: all those checks say so. One that is
+alive but unreachable from here is back only if they do.
+
 Unknown is never a vote. A vote counts as unknown when its knowledge is older than it may be; and a vote for death
 also when the witness stands in the suspect site, and would therefore be worth nothing exactly when it matters, or
 when its knowledge is from before we last reached the target ourselves.
@@ -29,8 +33,13 @@ from dataclasses import replace
 from habeat.model import Down, Policy, Probe, Sight, Snapshot, Unknown, Up, Verdict, Vote
 
 
-def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one return for each rule
-    """Return the verdict on the snapshot's target by the rules at the top of this module."""
+def judge(snapshot: Snapshot, policy: Policy) -> Verdict:
+    """Return the verdict on the snapshot's target, and on what was taken over from it."""
+    return _announced(_judged(snapshot, policy), snapshot)
+
+
+def _judged(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one return for each rule
+    """Return the verdict on the target by the rules at the top of this module."""
     votes = tuple(weigh(vote, snapshot, policy) for vote in snapshot.votes)
     probes = (*snapshot.probes, *snapshot.services)
     reached = [probe for probe in probes if probe.reached]
@@ -55,6 +64,28 @@ def judge(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one 
         wanted = f"{len(dead)} of {policy.required} needed witnesses call it down"
         return Verdict(Sight.UNKNOWN, "J6", f"{silence}, but only {wanted}: {tell(votes)}")
     return Verdict(Sight.DOWN, "J7", f"{silence}, and {tell(votes)}")
+
+
+def _announced(verdict: Verdict, snapshot: Snapshot) -> Verdict:
+    """Return the verdict with what is seen of the announcements; a target that announces nothing is not back."""
+    ours, theirs = ([type(probe.evidence) for probe in probes] for probes in (snapshot.ours, snapshot.theirs))
+    seen, gone = bool(theirs) and set(theirs) == {Up}, bool(theirs) and set(theirs) == {Down}
+    amiss = [probe for probe in snapshot.ours if not isinstance(probe.evidence, Up)]
+    heard = snapshot.theirs if seen or not gone else ()
+    told = [
+        verdict.why,
+        *(f"here {_probed(amiss)}" for _ in amiss[:1]),
+        *(f"the other site: {_probed(heard)}" for _ in heard[:1]),
+    ]
+    return replace(
+        verdict,
+        why="; ".join(told),
+        back=seen if verdict.sight is Sight.UNREACHABLE else verdict.sight is Sight.UP and (seen or not theirs),
+        lost=Down in ours and Up not in theirs,
+        contested=Up in theirs,
+        orphaned=Down in ours and gone,
+        veiled=Unknown in ours,
+    )
 
 
 def _reached(snapshot: Snapshot, first: Probe, policy: Policy) -> Verdict:

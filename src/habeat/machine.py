@@ -17,6 +17,8 @@ What wins over what
     Only `down` starts or continues what would take the target's work away. `unknown`, `unreachable` and
     `service_down` never do; they break the row of confirmations too. What was promoted is still cared for (flushed,
     restarted) whatever is seen, because leaving that half done hurts and doing it does not.
+    What was taken over and no longer stands here is mended whatever is seen, unless the other site announces it again.
+    It is given back only when the target is back: up in enough cycles and, where that can be checked, announcing.
     A pause wins over every command. The cooldown wins over a new failover, never over one that has begun.
 
 The order of effects, which the cycle keeps: journal the decision durably, then act, then journal the result.
@@ -57,6 +59,7 @@ class Command(Enum):
     ACTIVATE = "activate"  # run the plan, all of it
     CARE = "care"  # run only the steps that need no dead target
     CLOSE = "close"  # the target is back: give up what is not begun, finish the care
+    MEND = "mend"  # put back what was taken over and no longer stands
     DEACTIVATE = "deactivate"  # undo the plan
 
 
@@ -80,6 +83,9 @@ class Guard(Enum):
     NOT_BACK = "not back for enough cycles"
     MANUAL = "only a person may fail back"
     ACKNOWLEDGED = "acknowledged by a person"
+    LOST = "what was taken over no longer stands here, and nobody else has it; not paused"
+    ORPHANED = "surely neither site announces it; not paused"
+    AMISS = "it does not surely stand here, or the other site has it"
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Circumstances:
     begun: bool = False
     repeats: bool = False
     automatic: bool = False
+    stays: str = "What was taken over stays here"
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,9 @@ _UNREACHABLE = "{target} is alive but unreachable from here: {why}. " + _NOTHING
 _HOLD = "The failover of {target} is held, because it is no longer surely dead: {why}. " + _NOTHING
 _CARE = "{target} is no longer surely dead ({why}): nothing more is taken over, what was taken over is cared for."
 _HOLD_BACK = "The failback of {target} is held: {why}. " + _NOTHING
-_STILL_CARE = "{target} was failed over; its accounts stay here. Now: {why}. " + _NOTHING
+_STILL = "{target} was failed over. Now: {why}. " + _NOTHING
+_MEND = "What was taken over from {target} no longer stands here: {why}. It is mended."
+_ORPHANED = "The failback of {target} is broken off, since now neither site announces: {why}. It is taken over again."
 
 TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     State.STANDBY: {
@@ -190,7 +199,7 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("F1", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
                 "{target} is back ({why}) in mid-failover, but habeat is paused by {pause}. " + _NOTHING),
             Row("F2", _G.BEGUN, _S.FAILING_OVER, _C.CLOSE, _L.ERROR, 0,
-                "{target} is back in mid-failover: {why}. No further account is taken; the rest is finished."),
+                "{target} is back in mid-failover: {why}. Nothing more is taken over; the rest is finished."),
             Row("F3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is back before anything was taken over: {why}. The failover is abandoned."),
         ),
@@ -220,50 +229,73 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     },
     State.ACTIVE: {
         Sight.UP: (
+            Row("A12", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
             Row("A1", _G.NOT_BACK, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
                 "{target} answers again ({ups} of {confirmations} cycles): {why}."),
             Row("A2", _G.MANUAL, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0,
-                "{target} is back: {why}. The accounts stay here until a person moves them back."),
+                "{target} is back: {why}. {stays}."),
             Row("A3", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
                 "{target} is back: {why}. habeat is paused by {pause}; nothing is undone."),
             Row("A4", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
                 "{target} is back: {why}. Failing back now."),
         ),
         Sight.SERVICE_DOWN: (
-            Row("A11", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
+            Row("A13", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
+            Row("A11", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL),
         ),
         Sight.UNREACHABLE: (
-            Row("A5", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
+            Row("A14", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
+            Row("A5", _G.NOT_BACK, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL),
+            Row("A15", _G.MANUAL, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3,
+                "{target} is back, though not reachable from here: {why}. {stays}."),
+            Row("A16", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 3,
+                "{target} is back, though not reachable from here: {why}. "
+                "habeat is paused by {pause}; nothing is undone."),
+            Row("A17", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
+                "{target} is back, though not reachable from here: {why}. Failing back now."),
         ),
         Sight.UNKNOWN: (
-            Row("A6", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL_CARE),
+            Row("A18", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
+            Row("A6", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL),
         ),
         Sight.DOWN: (
+            Row("A19", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
+            Row("A20", _G.AMISS, _S.ACTIVE, _C.NONE, _L.ERROR, 3,
+                "What was taken over from {target} is not in order: {why}. " + _NOTHING),
             Row("A7", _G.UNCONFIRMED, _S.ACTIVE, _C.NONE, _L.WARNING, 0, _CONFIRMING),
             Row("A8", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
-                "{target} is still dead. habeat is paused by {pause}: late accounts are not looked for."),
+                "{target} is still dead: {why}. habeat is paused by {pause}; nothing more is taken over."),
             Row("A9", _G.NOT_DUE, _S.ACTIVE, _C.NONE, _L.INFO, 0, "{target} is still dead, and failed over: {why}."),
             Row("A10", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.INFO, 0,
-                "{target} is still dead: {why}. Looking for accounts that are still on it."),
+                "{target} is still dead: {why}. Looking for what is still on it."),
         ),
     },
     State.FAILING_BACK: {
         Sight.UP: (
+            Row("B9", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("B1", _G.PAUSED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3,
                 "The failback of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
             Row("B2", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
                 "{target} is up: {why}. The failback goes on."),
         ),
         Sight.SERVICE_DOWN: (
+            Row("B10", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("B8", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
         ),
         Sight.UNREACHABLE: (
-            Row("B3", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
+            Row("B11", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
+            Row("B3", _G.NOT_BACK, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
+            Row("B12", _G.PAUSED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3,
+                "The failback of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
+            Row("B13", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
+                "{target} is back, though not reachable from here: {why}. The failback goes on."),
         ),
         Sight.UNKNOWN: (
+            Row("B14", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("B4", _G.ALWAYS, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
         ),
         Sight.DOWN: (
+            Row("B15", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("B5", _G.UNCONFIRMED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _HOLD_BACK),
             Row("B6", _G.PAUSED, _S.FAILING_BACK, _C.NONE, _L.ERROR, 3, _PAUSED),
             Row("B7", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0,
@@ -275,7 +307,7 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("W1", _G.ACKNOWLEDGED, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is up: {why}. The last failover was acknowledged; it is watched as before."),
             Row("W2", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.INFO, 0,
-                "{target} is up: {why}. Its accounts stay here; `habeat ack` ends this reminder."),
+                "{target} is up: {why}. {stays}; `habeat ack` ends this reminder."),
         ),
         Sight.SERVICE_DOWN: (
             Row("W9", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
@@ -309,6 +341,20 @@ RESULTS: dict[State, dict[Result, Row]] = {
             Row("R4", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 1,
                 "A step of the failover of {target} failed: {why}. It is tried again in the next cycle."),
     },
+    State.ACTIVE: {
+        Result.DONE:
+            Row("R9", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
+                "What was taken over from {target} stands again: {why}."),
+        Result.PARTIAL:
+            Row("R10", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.ERROR, 1,
+                "What was taken over from {target} stands again, but not all of it: {why}."),
+        Result.WAITING:
+            Row("R11", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.ERROR, 3,
+                "What was taken over from {target} is not mended yet: {why}. It is tried again in the next cycle."),
+        Result.FAILED:
+            Row("R12", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.ERROR, 1,
+                "What was taken over from {target} could not be mended: {why}. It is tried again in the next cycle."),
+    },
     State.FAILING_BACK: {
         Result.DONE:
             Row("R5", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0, "Failback of {target} finished: {why}."),
@@ -331,7 +377,7 @@ def decide(verdict: Verdict, target: str, facts: Circumstances) -> Decision:
     before = State(facts.memory.state)
     memory = _count(verdict, facts)
     facts = replace(facts, memory=memory)
-    row = next(row for row in TRANSITIONS[before][verdict.sight] if _holds(row.guard, facts))
+    row = next(row for row in TRANSITIONS[before][verdict.sight] if _holds(row.guard, verdict, facts))
     return _decision(row, before, target, verdict.why, facts)
 
 
@@ -355,6 +401,7 @@ def _decision(row: Row, before: State, target: str, why: str, facts: Circumstanc
         pause=f"{facts.pause.owner} ({facts.pause.reason})" if facts.pause else "nobody",
         since=span(facts.now - (memory.failover_at or facts.now)),
         cooldown=span(facts.policy.cooldown),
+        stays=facts.stays,
     )
     return Decision(row.id, before, row.then, row.command, row.level, row.exit, sentence, memory)
 
@@ -364,14 +411,14 @@ def _count(verdict: Verdict, facts: Circumstances) -> Memory:
     memory, sight = facts.memory, verdict.sight
     near = 0 <= facts.now - memory.seen_at <= facts.policy.window
     downs = (memory.downs if near else 0) + 1 if sight is Sight.DOWN else 0
-    ups = (memory.ups if near else 0) + 1 if sight is Sight.UP else 0
+    ups = (memory.ups if near else 0) + 1 if verdict.back else 0
     before = memory.reached_at
     reached_at = facts.now if verdict.reached else None if before is None else min(before, facts.now)
     served = verdict.served or memory.served
     return replace(memory, downs=downs, ups=ups, seen_at=facts.now, reached_at=reached_at, served=served)
 
 
-def _holds(guard: Guard, facts: Circumstances) -> bool:
+def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
     memory, policy = facts.memory, facts.policy
     ended = memory.failover_at
     holds = {
@@ -384,6 +431,9 @@ def _holds(guard: Guard, facts: Circumstances) -> bool:
         Guard.NOT_BACK: memory.ups < policy.confirmations,
         Guard.MANUAL: not facts.automatic,
         Guard.ACKNOWLEDGED: facts.acknowledged,
+        Guard.LOST: verdict.lost and facts.pause is None,
+        Guard.ORPHANED: verdict.orphaned and facts.pause is None,
+        Guard.AMISS: verdict.lost or verdict.veiled or verdict.contested,
     }
     return holds[guard]
 

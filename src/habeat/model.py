@@ -93,8 +93,9 @@ class Snapshot:
     """All evidence of one cycle, taken once; `at` is Unix time in seconds.
 
     `probes` ask the host, `services` what runs on it, and `service_votes` are what witnesses say of those. `unasked`
-    names the witnesses that are asked only when the host is silent. `reached_at` is when an earlier cycle last
-    reached it, `served` names the services that an earlier cycle found at work, all of them at once.
+    names the witnesses that are asked only when the host is silent. `ours` tells whether what habeat took over is
+    announced here, `theirs` whether the other site announces it. `reached_at` is when an earlier cycle last reached
+    the host, `served` names the services that an earlier cycle found at work, all of them at once.
     """
 
     at: float
@@ -105,6 +106,8 @@ class Snapshot:
     services: tuple[Probe, ...] = ()
     service_votes: tuple[Vote, ...] = ()
     unasked: tuple[str, ...] = ()
+    ours: tuple[Probe, ...] = ()
+    theirs: tuple[Probe, ...] = ()
     reached_at: float | None = None
     served: str = ""
 
@@ -128,7 +131,10 @@ class Sight(Enum):
 class Verdict:
     """The judgement of one snapshot: what is seen, by which rule, and why, as a clause without a full stop.
 
-    `reached` tells that the host lives, `served` which services were all found at work.
+    `reached` tells that the host lives, `served` which services were all found at work, `back` that the target serves
+    again as far as can be seen. Of what was taken over from it: `lost` tells that it surely no longer stands here,
+    `contested` that the other site announces it, `orphaned` that surely neither does, `veiled` that it cannot be
+    told whether it stands here.
     """
 
     sight: Sight
@@ -136,6 +142,11 @@ class Verdict:
     why: str
     reached: bool = False
     served: str = ""
+    back: bool = False
+    lost: bool = False
+    contested: bool = False
+    orphaned: bool = False
+    veiled: bool = False
 
 
 class Health(Enum):
@@ -286,7 +297,7 @@ def sound(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-SAID = ("probes", "votes", "gateways", "services", "service_votes")
+SAID = ("probes", "votes", "gateways", "services", "service_votes", "ours", "theirs")
 
 
 def known(kind: Callable[..., T], values: dict[str, Any]) -> T:
@@ -334,6 +345,8 @@ def snapshot_from_json(data: dict[str, Any]) -> Snapshot:
         services=read(Probe, "services"),
         service_votes=read(Vote, "service_votes"),
         unasked=tuple(data.get("unasked", ())),
+        ours=read(Probe, "ours"),
+        theirs=read(Probe, "theirs"),
         reached_at=data.get("reached_at"),
         served=data.get("served", ""),
     )

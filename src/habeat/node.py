@@ -6,30 +6,31 @@ import time
 from typing import TYPE_CHECKING
 
 from habeat.config.model import WITNESS_NAMES, Config, Provider
-from habeat.config.secrets import SECRETS
+from habeat.config.secrets import secret_of
 from habeat.config.services import DEFAULT, DEFAULTS, ServiceUrl
 from habeat.consul import Consul
 from habeat.cycle import Cycle, Report
-from habeat.errors import ConfigError, Problem
 from habeat.http import Endpoint
 from habeat.journal import Journal, Recall
-from habeat.model import Policy, Target
+from habeat.model import Policy, Snapshot, Target
 from habeat.observe import Observer, Reach, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
-from habeat.roles import HELD, TRAITS
+from habeat.roles import HELD, SWITCHED, traits_of
 
 if TYPE_CHECKING:
     from habeat.saga import Plan
 
+RUNNER_GRACE = 5.0
+"""What it may take to end a look that hangs, in seconds beyond its time-out."""
+
 
 def target_of(config: Config) -> Target:
     """Return what this node watches."""
-    peer = config.site(str(config.local.dc_check))
-    return Target(
-        str(config.local.role), str(config.local.dc_check), str(peer.appserver_vmname), str(peer.appserver_ip)
-    )
+    there, keys = str(config.local.dc_check), config.keys
+    peer = config.site(there)
+    return Target(str(config.local.role), there, str(getattr(peer, keys.name)), str(getattr(peer, keys.address)))
 
 
 def policy_of(config: Config) -> Policy:
@@ -52,25 +53,32 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
     secondary = config.local.whoami == "secondary"
 
     def plan() -> Plan:
-        from habeat.act.run import Runner  # noqa: PLC0415  a healthy cycle runs no command
-        from habeat.roles.assembly import appserver  # noqa: PLC0415
+        from habeat.roles.assembly import plan_of  # noqa: PLC0415  a healthy cycle runs no command
 
-        runner = Runner(config.carbonio.user, lock_descriptor, (secret_of(config, "consul"),))
-        return appserver(config, target, journal, consul, runner)
+        return plan_of(config, target, journal, consul, lock_descriptor)
+
+    observer = Observer(
+        target=target,
+        reach=reach_of(config),
+        witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
+        gateways=config.policy.gateways,
+        patience=_patience(config),
+        services=services_of(config, target),
+        acts_on_services=config.policy.service_down == "failover",
+    )
+
+    def observe(now: float) -> Snapshot:
+        if journal.noted(SWITCHED) is None:
+            return observer.observe(now)
+        from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
+
+        return observer.observe(now, *looks_of(config, lock_descriptor))
 
     return Cycle(
         target=target,
         policy=policy_of(config),
-        observe=Observer(
-            target=target,
-            reach=reach_of(config),
-            witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
-            gateways=config.policy.gateways,
-            patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
-            services=services_of(config, target),
-            acts_on_services=config.policy.service_down == "failover",
-        ).observe,
-        traits=TRAITS[target.role, str(config.local.whoami)],
+        observe=observe,
+        traits=traits_of(config),
         plan=plan,
         journal=journal,
         clock=time.time,
@@ -82,6 +90,13 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
         ),
         held=lambda: journal.noted(HELD) is not None,
     )
+
+
+def _patience(config: Config) -> float:
+    """Return for how many seconds the slowest question of a cycle is waited for."""
+    probe = 2 * config.probes.timeout * config.probes.count
+    look = config.switch.timeout + RUNNER_GRACE if config.switch is not None else 0.0
+    return max(config.witnesses.timeout, probe, look) + 1.0
 
 
 def reach_of(config: Config) -> Reach:
@@ -167,12 +182,3 @@ def consul_of(config: Config) -> Consul:
             headers={"X-Consul-Token": token} if token else {},
         )
     )
-
-
-def secret_of(config: Config, section: str) -> str:
-    """Return a section's secret; raises ConfigError where its file cannot be read (any more)."""
-    try:
-        return SECRETS[section].of(config)
-    except ValueError as error:
-        key = f"{section}.{SECRETS[section].file_key}"
-        raise ConfigError([Problem(str(config.path), 0, key, str(error))]) from None

@@ -47,6 +47,8 @@ class Step:
 class Plan:
     """What a role does: its steps to take over and, for roles that fail back by themselves, its steps to give back.
 
+    `mend` puts back what was taken over and no longer stands, for roles that can see that.
+
     `summary` tells how a failover (by its number) ended, and `undone` counts what it could not do. `guard` is held
     around every run, and `lost` tells why no further step may run when it was lost.
     """
@@ -55,6 +57,7 @@ class Plan:
     deactivate: tuple[Step, ...]
     summary: Callable[[int], str]
     undone: Callable[[int], int]
+    mend: tuple[Step, ...] = ()
     guard: AbstractContextManager[object] = field(default_factory=nullcontext)
     lost: Callable[[], str | None] = lambda: None
 
@@ -79,7 +82,8 @@ class Saga:
 
     def run(self, failover: int, command: Command) -> Progress:
         """Run what is left of the plan, in order, until a step cannot be done now."""
-        steps = self.plan.deactivate if command is Command.DEACTIVATE else self.plan.activate
+        others = {Command.DEACTIVATE: self.plan.deactivate, Command.MEND: self.plan.mend}
+        steps = others.get(command, self.plan.activate)
         record = self.journal.failover(failover)
         done = {step.name for step in record.steps if step.outcome == "done"}
         held = ""
@@ -97,7 +101,7 @@ class Saga:
                 return Progress(Result.FAILED, f"{step.name}: {outcome.why}")
         if held:
             return Progress(Result.WAITING, held)
-        undone = self.plan.undone(failover) if command is not Command.DEACTIVATE else 0
+        undone = self.plan.undone(failover) if command not in others else 0
         return Progress(Result.PARTIAL if undone else Result.DONE, self.plan.summary(failover))
 
     def _step(self, step: Step, round_: int, failover: int, command: Command, held: str) -> Outcome:

@@ -3,7 +3,8 @@
 Recipe and timings: Consul's session documentation. A session with a TTL holds a key; it is renewed at a third of
 the TTL, and the first renewal that fails means that the lock may be gone: the work stops before its next step.
 Carbonio's agents often hold tokens that may not write sessions; where Consul clearly refuses, and the lock is not
-required, the local lock alone must do, and the failover says so. Any other trouble with Consul is waited out.
+required, the local lock alone must do, and the failover says so. Any other trouble with Consul is waited out, but
+for what needs no Consul to succeed: an address must be able to move while Consul's quorum is lost with the site.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class SharedLock:
     """A Consul lock on one key. Used as a context manager around the work; `lost` is asked before every step.
 
     `recall` and `remember` keep the session's id between cycles, so that a cycle that was killed can take up its
-    own lock at once. `required` makes a lock that cannot be had an error instead of a notice in `note`.
+    own lock at once. `required` makes a lock that cannot be had an error instead of a notice in `note`; `waits` does so
+    for every trouble but a clear refusal.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class SharedLock:
         owner: str,
         *,
         required: bool,
+        waits: bool = True,
         recall: Callable[[], str | None],
         remember: Callable[[str | None], None],
     ) -> None:
@@ -41,6 +44,7 @@ class SharedLock:
         self._key = key
         self._owner = owner
         self._required = required
+        self._waits = waits
         self._recall = recall
         self._remember = remember
         self._session = ""
@@ -77,13 +81,11 @@ class SharedLock:
             self._renewed = _now()
             got = self._consul.acquire(self._key, self._session, self._owner)
             held = self._consul.lock(self._key)
-        except HttpRefusedError as error:
-            if self._required:
-                raise LockLostError(f"the lock in Consul cannot be had: Consul {error}") from error
+        except HttpError as error:
+            if self._required or (self._waits and not isinstance(error, HttpRefusedError)):
+                raise LockLostError(f"the lock {self._key} in Consul cannot be had: Consul {error}") from error
             self.note = f"this machine's own lock only, since Consul {error}"
             return
-        except HttpError as error:
-            raise LockLostError(f"the lock {self._key} in Consul cannot be had: Consul {error}") from error
         if not got or held is None or held.session != self._session:
             who = held.value if held and held.session else "nobody yet: Consul holds it back for some seconds"
             raise LockLostError(f"the lock {self._key} in Consul is held by {who}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import socket
 import sys
 import time
 from contextlib import closing
@@ -38,7 +39,8 @@ def status(options: Options, *, watch: bool) -> None:
     """Show what is watched, how it stands, on what evidence, and the last failover."""
     config = load(find(options.config))
     target = target_of(config)
-    here = f"{config.site(str(config.local.whoami)).appserver_vmname} ({config.local.whoami} site)"
+    own = getattr(config.site(str(config.local.whoami)), config.keys.name) or socket.gethostname()
+    here = f"{own} ({config.local.whoami} site)"
     while True:
         if kept(Path(options.state_dir)):
             with closing(_open(options)) as journal:

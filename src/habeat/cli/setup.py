@@ -36,8 +36,9 @@ def config_show(options: Options) -> None:
 def config_check(options: Options) -> None:
     """Say everything that is wrong with the configuration, or that it is good."""
     path = find(options.config)
-    load(path)
-    answer(options, {"file": str(path), "ok": True}, f"{path} is good")
+    notices = load(path).notices
+    words = "\n".join([*(f"notice: {notice}" for notice in notices), f"{path} is good"])
+    answer(options, {"file": str(path), "ok": True, "notices": notices}, words)
 
 
 @config.command("schema")

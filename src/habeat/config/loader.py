@@ -15,9 +15,11 @@ from typing import Any
 
 import yaml
 
-from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, Service, bare, key_of
+from habeat.config.fields import Address, Count, Duration, Hostname, Port, Service, bare, key_of
+from habeat.config.model import Config
 from habeat.config.needs import lacking
 from habeat.config.services import DEFAULT, ServiceUrl
+from habeat.config.switch import CHECK, COMMAND, AddressCheck, BirdCheck, Check, Command, FrrCheck
 from habeat.errors import ConfigError, Problem
 
 DEFAULT_PATHS = (Path("/etc/hamon/habeat.yml"), Path("/etc/habeat/habeat.yml"))
@@ -45,7 +47,7 @@ def load(path: Path) -> Config:
     loader.permissions(path)
     if loader.problems:
         raise ConfigError(loader.problems)
-    return dataclasses.replace(config, path=path)
+    return dataclasses.replace(config, path=path, notices=tuple(loader.notices))
 
 
 def find(given: str | None) -> Path:
@@ -96,6 +98,7 @@ class _Loader:
         self.problems: list[Problem] = []
         self.lines: dict[str, int] = {}
         self.secrets: list[str] = []
+        self.notices: list[str] = []
 
     def config(self, node: yaml.Node | None) -> Config:
         if node is None:
@@ -143,6 +146,8 @@ class _Loader:
                 self.wrong(_line(key_node), where, f"given twice (already as `{given[declared.name]}` above)")
                 continue
             given[declared.name] = key
+            if key in declared.metadata["aliases"]:
+                self.notices.append(f"{self.file}:{_line(key_node)}: {where} is read as `{key_of(declared)}`")
             self.lines[f"{path}.{key_of(declared)}" if path else key_of(declared)] = _line(key_node)
             if _blank(value):
                 continue
@@ -158,6 +163,8 @@ class _Loader:
     def value(self, node: yaml.Node, kind: Any, path: str) -> Any:
         """Return one value as its declared type; raises ValueError with what was expected."""
         kind = bare(kind)
+        if kind in (Command, Check):
+            return self.check(node, path) if kind is Check else self.command(node, COMMAND)
         if dataclasses.is_dataclass(kind):
             return self.mapping(node, typing.cast("type[Any]", kind), path)
         if typing.get_origin(kind) is tuple:
@@ -167,22 +174,53 @@ class _Loader:
         if typing.get_origin(kind) is typing.Literal:
             return _choice(node, typing.get_args(kind))
         if typing.get_origin(kind) is dict:
-            return self.names(node, path)
+            return self.table(node, typing.get_args(kind)[1], path)
         return _SCALARS[kind](node)
 
-    def names(self, node: yaml.Node, path: str) -> dict[str, str]:
+    def table(self, node: yaml.Node, kind: Any, path: str) -> dict[str, Any]:
+        """Return values under names that the file chooses."""
+        what = "a name for each node (`NODE: its name there`)" if kind is str else "tools with their commands"
         if not isinstance(node, yaml.MappingNode):
-            raise ValueError(f"expected a name for each node (`NODE: its name there`), found {_shape(node)}")  # noqa: TRY004
-        found: dict[str, str] = {}
+            raise ValueError(f"expected {what}, found {_shape(node)}")  # noqa: TRY004
+        found: dict[str, Any] = {}
         for key, value in node.value:
-            name = _scalar(key, "the name of a node", "str")
+            name = _scalar(key, "a name", "str")
+            where = f"{path}.{name}"
             if name in found:
-                self.wrong(_line(key), f"{path}.{name}", "given twice")
+                self.wrong(_line(key), where, "given twice")
+            self.lines[where] = _line(key)
+            if _blank(value) and kind is not str:
+                found[name] = kind()
+                continue
             try:
-                found[name] = _text(value)
+                found[name] = self.value(value, kind, where)
             except ValueError as error:
-                self.wrong(_line(value), f"{path}.{name}", str(error))
+                self.wrong(_line(value), where, str(error))
         return found
+
+    def command(self, node: yaml.Node, expected: str) -> Command:
+        """Return a command: a line, or one that says that it needs a shell."""
+        if isinstance(node, yaml.ScalarNode):
+            return Command.parse(_scalar(node, expected, "str"))
+        key, value = _only(node, expected)
+        if key != "shell":
+            raise ValueError(f"expected {expected}, found the key {key!r}")
+        return Command.by_shell(_text(value))
+
+    def check(self, node: yaml.Node, path: str) -> Check:
+        """Return a check: a command, or one of those that are built in."""
+        if isinstance(node, yaml.ScalarNode):
+            return self.command(node, CHECK)
+        key, value = _only(node, CHECK)
+        if key == "address":
+            return AddressCheck.parse(_text(value))
+        if key not in ("frr", "bird"):
+            return self.command(node, CHECK)
+        before = len(self.problems)
+        found = self.mapping(value, FrrCheck if key == "frr" else BirdCheck, f"{path}.{key}")
+        if len(self.problems) == before and (flaw := found.flaw()):
+            raise ValueError(f"{key}: {flaw}")
+        return typing.cast("Check", found)
 
     def items(self, node: yaml.SequenceNode, kind: Any, path: str) -> Iterator[Any]:
         for place, item in enumerate(node.value):
@@ -194,8 +232,9 @@ class _Loader:
                 self.wrong(_line(item), f"{path}[{place}]", str(error))
 
     def lacks(self, key: str, message: str) -> None:
-        section = key.split(".", maxsplit=1)[0]
-        self.wrong(self.lines.get(key, self.lines.get(section, 0)), key, message)
+        parts = key.split(".")
+        nearest = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        self.wrong(next((self.lines[part] for part in nearest if part in self.lines), 0), key, message)
 
     def permissions(self, path: Path) -> None:
         """Note a file that others could have written, or one with secrets in it that everybody may read."""
@@ -223,6 +262,14 @@ def _shape(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode):
         return repr(node.value)
     return "a list" if isinstance(node, yaml.SequenceNode) else "keys and values"
+
+
+def _only(node: yaml.Node, expected: str) -> tuple[str, yaml.Node]:
+    """Return the one key of a mapping, and its value."""
+    if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
+        raise ValueError(f"expected {expected}, found {_shape(node)}")
+    key, value = node.value[0]
+    return str(key.value), value
 
 
 def _scalar(node: yaml.Node, expected: str, *tags: str) -> str:

@@ -6,66 +6,37 @@ value is the same as an absent one. What a role needs is checked in `loader`, si
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NewType, TypeVar
+from typing import Literal
 
-Duration = NewType("Duration", float)
-"""Seconds; written as a number or as `500ms`, `90s`, `5m`, `8h`, `2d`."""
-
-Address = NewType("Address", str)
-"""An IPv4 or IPv6 address, or a host name."""
-
-Hostname = NewType("Hostname", str)
-"""A host name as Carbonio and the witnesses know it."""
-
-Port = NewType("Port", int)
-Count = NewType("Count", int)
-"""A whole number from 1."""
-
-Service = NewType("Service", str)
-"""A service to probe, as `habeat.observe.service` reads it."""
-
-Names = dict[str, str]
-"""What a witness calls the nodes: `NODE: "its name there"`."""
-
-T = TypeVar("T")
+from habeat.config.fields import Address, Count, Duration, Hostname, Names, Port, Service, section, setting
+from habeat.config.switch import Switch, Switches
 
 SiteName = Literal["primary", "secondary"]
-Role = Literal["appserver", "proxyserver", "consulserver"]
+Role = Literal["appserver", "proxyserver", "consulserver", "mta", "collaboration", "video"]
 Provider = Literal["consul", "hetrix", "vcenter"]
 WITNESS_NAMES: dict[Provider, str] = {"consul": "Consul", "hetrix": "HetrixTools", "vcenter": "vCenter"}
 """What each is called in sentences, votes and evidence."""
 
 
-def setting(default: T, doc: str, key: str = "", aliases: tuple[str, ...] = (), *, secret: bool = False) -> T:
-    """Declare one key: its default, its description, its name in the file if it differs, and other spellings."""
-    metadata = {"doc": doc, "key": key, "aliases": aliases, "secret": secret}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: default, metadata=metadata)
-    declared: T = field(default=default, metadata=metadata)
-    return declared
+@dataclass(frozen=True)
+class NodeKeys:
+    """Where the configuration keeps a role's nodes: fields of a site, and (of `local` too) that of its switch."""
+
+    address: str
+    name: str
+    switch: str = ""
 
 
-def section(kind: type[T], doc: str) -> T:
-    """Declare one section, all of it optional."""
-    declared: T = field(default_factory=kind, metadata={"doc": doc, "key": "", "aliases": (), "secret": False})
-    return declared
-
-
-def key_of(declared: dataclasses.Field[Any]) -> str:
-    """Return the name of a field in the file."""
-    return str(declared.metadata["key"] or declared.name)
-
-
-def bare(kind: Any) -> Any:
-    """Return T of `T | None`, and any other type as it is."""
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        return next(part for part in typing.get_args(kind) if part is not types.NoneType)
-    return kind
+NODES: dict[str, NodeKeys] = {
+    "appserver": NodeKeys("appserver_ip", "appserver_vmname"),
+    "proxyserver": NodeKeys("proxy_ip", "proxyserver_vmname", "proxy_switch"),
+    "mta": NodeKeys("mta_ip", "mta_vmname", "service_switch"),
+    "collaboration": NodeKeys("collaboration_ip", "collaboration_vmname", "service_switch"),
+    "video": NodeKeys("video_ip", "video_vmname", "service_switch"),
+}
+"""By role; that of the Consul servers has several nodes, and is not one of these."""
 
 
 @dataclass(frozen=True)
@@ -92,30 +63,22 @@ class Local:
     )
     provider: Provider = setting("consul", "the witness, where `witnesses.providers` names no others")
     threads: Count = setting(Count(5), "threads of a promotion in Carbonio")
-    proxy_switch: str = setting("", "the tool that moves the proxies' address (role proxyserver)")
+    proxy_switch: str = setting(
+        "", "role proxyserver: the tool that moves the address, one of `<my site>.proxy_switch`"
+    )
     proxy_enable_activate: bool = setting(False, "really run the commands that activate the proxy switch")
     proxy_enable_deactivate: bool = setting(False, "really run the commands that deactivate the proxy switch")
+    service_switch: str = setting(
+        "",
+        "roles mta, collaboration and video: the tool that moves the service, one of `<my site>.service_switch`; "
+        "blank: only watch and tell",
+    )
     disable_ha_module: bool = setting(
         False, "on the primary site: stop Carbonio's HA module while the standby is dead, start it when it is back"
     )
     flush_cache: bool = setting(False, "flush the caches of promoted accounts")
     flush_arguments_a: bool = setting(False, "flush on every live mailstore, not only where the accounts live now")
     restart_replica: bool = setting(False, "pause and restart the replicas of promoted accounts")
-
-
-@dataclass(frozen=True)
-class Bgp:
-    """Commands of the proxy switch `bgp`."""
-
-    activate: tuple[str, ...] = setting((), "commands that announce the address")
-    deactivate: tuple[str, ...] = setting((), "commands that withdraw it", aliases=("deativate",))
-
-
-@dataclass(frozen=True)
-class ProxySwitch:
-    """Tools that can move the proxies' address."""
-
-    bgp: Bgp = section(Bgp, "the switch by BGP")
 
 
 @dataclass(frozen=True)
@@ -133,7 +96,18 @@ class Site:
         None, "host name of the mailstore: as the witnesses know it, and as Carbonio's zimbraMailHost"
     )
     proxyserver_vmname: Hostname | None = setting(None, "name of the proxy, as the witnesses know it")
-    proxy_switch: ProxySwitch = section(ProxySwitch, "commands that move the proxies' address")
+    mta_ip: Address | None = setting(None, "address of the MTA")
+    mta_vmname: Hostname | None = setting(None, "name of the MTA, as the witnesses know it")
+    collaboration_ip: Address | None = setting(None, "address of the collaboration node (Files, Docs)")
+    collaboration_vmname: Hostname | None = setting(None, "name of the collaboration node, as the witnesses know it")
+    video_ip: Address | None = setting(None, "address of the video server")
+    video_vmname: Hostname | None = setting(None, "name of the video server, as the witnesses know it")
+    proxy_switch: Switches = setting(
+        {}, "how this site's proxy takes the address over, by tool: see [switches](#switches)"
+    )
+    service_switch: Switches = setting(
+        {}, "how this site's MTA, collaboration node or video server takes over, by tool: see [switches](#switches)"
+    )
 
 
 @dataclass(frozen=True)
@@ -302,6 +276,7 @@ class Config:
     hetrix: HetrixSection = section(HetrixSection, "how to reach HetrixTools")
     vcenter: VcenterSection = section(VcenterSection, "how to reach vCenter")
     path: Path = field(default=Path(), metadata={"internal": True})
+    notices: tuple[str, ...] = field(default=(), metadata={"internal": True})
 
     @property
     def providers(self) -> tuple[Provider, ...]:
@@ -311,3 +286,25 @@ class Config:
     def site(self, name: str) -> Site:
         """Return one site by its name."""
         return self.primary if name == "primary" else self.secondary
+
+    @property
+    def keys(self) -> NodeKeys:
+        """Return where the nodes of this node's role are kept."""
+        return NODES[str(self.local.role)]
+
+    @property
+    def tool(self) -> str:
+        """Return the tool that this node's role is switched with, or "" where it has none."""
+        return str(getattr(self.local, self.keys.switch)) if self.keys.switch else ""
+
+    @property
+    def switch(self) -> Switch | None:
+        """Return how this node takes over, or None where it only watches."""
+        if not self.tool:
+            return None
+        found: Switch | None = getattr(self.site(str(self.local.whoami)), self.keys.switch).get(self.tool)
+        return found
+
+    def runs(self, direction: str) -> bool:
+        """Tell whether the commands of the switch are really run, to `activate` or to `deactivate`."""
+        return self.local.role != "proxyserver" or bool(getattr(self.local, f"proxy_enable_{direction}"))

@@ -7,10 +7,10 @@ import importlib.util
 import re
 from collections.abc import Iterator
 
-from habeat.config.model import Config, Site
+from habeat.config.model import NODES, Config, Site
 from habeat.config.secrets import SECRETS
+from habeat.config.switch import AddressCheck
 
-SUPPORTED_ROLES = ("appserver",)
 REACH = re.compile(r"icmp|tcp:[1-9][0-9]{0,4}")
 
 EXTRA_MISSING = (
@@ -28,8 +28,8 @@ def lacking(config: Config) -> Iterator[Lack]:
     for name, value in (("whoami", local.whoami), ("dc_check", local.dc_check), ("role", local.role)):
         if value is None:
             yield f"local.{name}", "needs a value"
-    if local.role not in (None, *SUPPORTED_ROLES):
-        yield "local.role", f"this version of habeat knows the role appserver only, not {local.role}"
+    if local.role not in (None, *NODES):
+        yield "local.role", f"this version of habeat knows the roles {', '.join(NODES)}, not yet {local.role}"
     yield from _witnesses(config)
     for provider in (name for name in SECRETS if name == "consul" or name in config.providers):
         yield from _secret(config, provider)
@@ -44,8 +44,9 @@ def lacking(config: Config) -> Iterator[Lack]:
             "local.dc_check",
             f"must be the other site than whoami ({local.whoami}): a node does not watch itself",
         )
-    elif local.dc_check and local.whoami and local.role == "appserver":
-        yield from _appserver(config)
+    elif local.dc_check and local.whoami and local.role in NODES:
+        yield from _nodes_of_the_role(config)
+        yield from _switch(config)
 
 
 def _witnesses(config: Config) -> Iterator[Lack]:
@@ -61,7 +62,7 @@ def _witnesses(config: Config) -> Iterator[Lack]:
                 yield f"vcenter.{name}", "needs a value for the witness vcenter"
         if importlib.util.find_spec("pyVmomi") is None:
             yield key, EXTRA_MISSING
-    nodes = [node for site in (config.primary, config.secondary) for node in _nodes(site)]
+    nodes = [node for site in (config.primary, config.secondary) for node in _named(site)]
     for section, names in (("hetrix", config.hetrix.names), ("vcenter", config.vcenter.names)):
         for stranger in [name for name in names if name not in nodes]:
             near = difflib.get_close_matches(stranger, nodes, n=1)
@@ -69,8 +70,9 @@ def _witnesses(config: Config) -> Iterator[Lack]:
             yield f"{section}.names", f"{stranger} is none of the nodes that this file names as ..._vmname{hint}"
 
 
-def _nodes(site: Site) -> list[str]:
-    return [name for name in (site.appserver_vmname, site.proxyserver_vmname, *site.consul_vmnames) if name]
+def _named(site: Site) -> list[str]:
+    names = (getattr(site, keys.name) for keys in NODES.values())
+    return [name for name in (*names, *site.consul_vmnames) if name]
 
 
 def _secret(config: Config, provider: str) -> Iterator[Lack]:
@@ -88,17 +90,41 @@ def _secret(config: Config, provider: str) -> Iterator[Lack]:
         )
 
 
-def _appserver(config: Config) -> Iterator[Lack]:
+def _nodes_of_the_role(config: Config) -> Iterator[Lack]:
     here, there = str(config.local.whoami), str(config.local.dc_check)
-    if config.site(there).appserver_ip is None:
-        yield f"{there}.appserver_ip", "needs a value: it is the address that is probed"
-    for site in (there, here):
-        if config.site(site).appserver_vmname is None:
-            yield (
-                f"{site}.appserver_vmname",
-                "needs a value: it is the mailstore's name in Consul and in Carbonio",
-            )
-    for name in ("appserver_vmname", "appserver_ip"):
-        one, other = getattr(config.primary, name), getattr(config.secondary, name)
+    address, name = config.keys.address, config.keys.name
+    if getattr(config.site(there), address) is None:
+        yield f"{there}.{address}", "needs a value: it is the address that is probed"
+    for site in (there, here) if config.local.role == "appserver" else (there,):
+        if getattr(config.site(site), name) is None:
+            known = "in Consul and in Carbonio" if config.local.role == "appserver" else "to the witnesses"
+            yield f"{site}.{name}", f"needs a value: it is the node's name {known}"
+    for key in (name, address):
+        one, other = getattr(config.primary, key), getattr(config.secondary, key)
         if one is not None and one.lower() == str(other).lower():
-            yield f"{there}.{name}", "is the same for both sites, so this node would watch itself"
+            yield f"{there}.{key}", "is the same for both sites, so this node would watch itself"
+
+
+def _switch(config: Config) -> Iterator[Lack]:
+    """Give what keeps the role's switch from being run; without one the role only watches."""
+    keys, local = config.keys, config.local
+    if not keys.switch:
+        return
+    wanted = [way for way in ("activate", "deactivate") if config.runs(way)]
+    if not config.tool:
+        if local.role == "proxyserver" and wanted:
+            yield f"local.{keys.switch}", f"needs the name of a tool, since local.proxy_enable_{wanted[0]} is true"
+        return
+    place = f"{local.whoami}.{keys.switch}"
+    if (switch := config.switch) is None:
+        if wanted:
+            known = list(getattr(config.site(str(local.whoami)), keys.switch))
+            near = difflib.get_close_matches(config.tool, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"local.{keys.switch}", f"names {config.tool}, which is not under {place}{hint}"
+        return
+    for way in wanted:
+        if not getattr(switch, way):
+            yield f"{place}.{config.tool}.{way}", "needs commands: it is enabled, and this list is blank"
+    if any(isinstance(check, AddressCheck) for check in switch.other_site):
+        yield f"{place}.{config.tool}.other_site", "`address` looks at this host, and tells nothing of the other site"

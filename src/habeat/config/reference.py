@@ -9,7 +9,14 @@ from typing import Any
 
 import yaml
 
-from habeat.config.model import Address, Config, Count, Duration, Hostname, Port, Service, bare, key_of
+from habeat.config.fields import Address, Count, Duration, Hostname, Names, Port, Service, bare, key_of
+from habeat.config.model import Config
+from habeat.config.switch import BirdCheck, Check, Command, FrrCheck, Switch, Switches
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
 
 _JSON: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -21,7 +28,8 @@ _JSON: dict[Any, dict[str, Any]] = {
     Hostname: {"type": "string", "format": "hostname"},
     Address: {"type": "string"},
     Service: {"type": "string", "examples": ["default", "tcp://{ip}:7025"]},
-    dict[str, str]: {"type": "object", "additionalProperties": {"type": "string"}},
+    Names: {"type": "object", "additionalProperties": {"type": "string"}},
+    Command: {"anyOf": [{"type": "string"}, _object({"shell": {"type": "string"}})]},
 }
 _WORDS: dict[Any, str] = {
     str: "text",
@@ -33,8 +41,25 @@ _WORDS: dict[Any, str] = {
     Hostname: "host name",
     Address: "address",
     Service: "service",
-    dict[str, str]: "names",
+    Names: "names",
+    Switches: "tools",
+    Command: "commands",
+    Check: "checks",
 }
+
+
+TABLE = ("| key | value | default | meaning |", "|---|---|---|---|")
+SWITCHES = (
+    "## Switches",
+    "",
+    "Under `proxy_switch` and `service_switch` each tool has a name of your choice, and these keys.",
+    'A command is a line such as `vtysh -c "clear bgp *"`: quotes are respected, and no shell sees it. One that needs',
+    'a shell says so: `{shell: "a | b"}`.',
+)
+CHECKS = (
+    'A check is a command (its exit code says 0 for yes, 1 for no, and all else for "cannot tell"), or',
+    '`address: 192.0.2.10/32 on lo`, `frr: {…}` or `bird: {…}`. "Cannot tell" is never taken for a no.',
+)
 
 
 def schema() -> dict[str, Any]:
@@ -58,10 +83,12 @@ def reference() -> str:
             "",
             f"{_sentence(declared)}",
             "",
-            "| key | value | default | meaning |",
-            "|---|---|---|---|",
+            *TABLE,
         ]
         lines += _rows(kind, "")
+    lines += ["", *SWITCHES, "", *TABLE, *_rows(Switch, ""), "", *CHECKS]
+    for name, kind in (("frr", FrrCheck), ("bird", BirdCheck)):
+        lines += ["", f"`{name}`: {(kind.__doc__ or '').rstrip()}", "", *TABLE, *_rows(kind, "")]
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +105,10 @@ def _fields(kind: Any) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
 
 
 def _schema(kind: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(kind):
+    if kind is Check:
+        built_in = {"frr": _schema(FrrCheck), "bird": _schema(BirdCheck), "address": {"type": "string"}}
+        return {"anyOf": [*_JSON[Command]["anyOf"], *(_object({name: form}) for name, form in built_in.items())]}
+    if dataclasses.is_dataclass(kind) and kind is not Command:
         properties = {}
         for declared, inner in _fields(kind):
             for name in (key_of(declared), *declared.metadata["aliases"]):
@@ -86,7 +116,9 @@ def _schema(kind: Any) -> dict[str, Any]:
                     "description": declared.metadata["doc"],
                     "anyOf": [_schema(inner), {"type": "null"}],
                 }
-        return {"type": "object", "additionalProperties": False, "properties": properties}
+        return _object(properties)
+    if kind == Switches:
+        return {"type": "object", "additionalProperties": {"anyOf": [_schema(Switch), {"type": "null"}]}}
     if typing.get_origin(kind) is tuple:
         return {"type": "array", "items": {"anyOf": [_schema(typing.get_args(kind)[0]), {"type": "null"}]}}
     if typing.get_origin(kind) is typing.Literal:
@@ -120,6 +152,8 @@ def _sentence(declared: dataclasses.Field[Any]) -> str:
 
 def plain(value: Any) -> Any:
     """Return the configuration in force, or a part of it, as plain JSON types with secrets hidden."""
+    if isinstance(value, Check):
+        return value.written()
     if dataclasses.is_dataclass(value):
         return {
             key_of(declared): "***"
@@ -130,8 +164,6 @@ def plain(value: Any) -> Any:
         }
     if isinstance(value, tuple):
         return [plain(item) for item in value]
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value

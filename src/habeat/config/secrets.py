@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from habeat.config.model import Config
+from habeat.errors import ConfigError, Problem
 
 WORD = re.compile(r"[!-~]+")
 LINE = re.compile(r"[^\x00-\x1f\x7f]+")
@@ -63,3 +64,12 @@ SECRETS = {
     "vcenter": Secret("vcenter", "password", "password_file", LINE, "one line of text"),
 }
 """By section; as a systemd credential each is called `habeat.SECTION.KEY`."""
+
+
+def secret_of(config: Config, section: str) -> str:
+    """Return a section's secret; raises ConfigError where its file cannot be read (any more)."""
+    try:
+        return SECRETS[section].of(config)
+    except ValueError as error:
+        key = f"{section}.{SECRETS[section].file_key}"
+        raise ConfigError([Problem(str(config.path), 0, key, str(error))]) from None

@@ -8,8 +8,17 @@ from dataclasses import dataclass, replace
 from habeat.model import Target
 
 DEFAULT = "default"
-DEFAULTS = {"appserver": ("tcp://{ip}:7025", "https://{ip}:7071/service/health/ready")}
-"""What the word `default` in `probes.services` stands for, by role: ports and paths of Carbonio's nodes."""
+DEFAULTS = {
+    "appserver": ("tcp://{ip}:7025", "https://{ip}:7071/service/health/ready"),
+    "proxyserver": ("tcp://{ip}:443", "tcp://{ip}:993"),
+    "mta": ("tcp://{ip}:25", "tcp://{ip}:465"),
+    "collaboration": ("tcp://{ip}:8301",),
+    "video": ("tcp://{ip}:8301",),
+}
+"""What the word `default` in `probes.services` stands for, by role: ports and paths of Carbonio's nodes.
+
+Files, Docs and the video server listen to the mesh alone; what can be asked from outside is the mesh's own agent.
+"""
 
 FORM = "`default`, `tcp://{ip}:PORT` or `http(s)://{ip}[:PORT]/PATH`, the latter perhaps with statuses: ` 200,204`"
 PORTS = {"http": 80, "https": 443}

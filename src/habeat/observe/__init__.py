@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from habeat.model import Down, Evidence, Finding, Probe, Snapshot, Target, Unknown, Vote
@@ -124,20 +125,27 @@ class Observer:
     services: Sequence[Service] = ()
     acts_on_services: bool = False
 
-    def observe(self, now: float) -> Snapshot:
-        """Return the evidence of one cycle, gathered at the same time; the sparing are asked after the silence."""
+    def observe(self, now: float, ours: Sequence[Service] = (), theirs: Sequence[Service] = ()) -> Snapshot:
+        """Return the evidence of one cycle, gathered at the same time; the sparing are asked after the silence.
+
+        `ours` and `theirs` are looks at the announcement here and in the other site, where that is of interest.
+        """
         ready = [witness for witness in self.witnesses if not witness.sparing]
         spared = [witness for witness in self.witnesses if witness.sparing]
         hosts = [self.target.address, *self.gateways]
         asked, votes = _side_by_side(
             [
                 *(_Question(partial(self._probe, host), partial(Probe, self.reach.kind, host)) for host in hosts),
-                *(_Question(service, partial(Probe, service.kind, service.address)) for service in self.services),
+                *(
+                    _Question(look, partial(Probe, look.kind, look.address))
+                    for look in (*self.services, *ours, *theirs)
+                ),
             ],
             [self._question(witness, witness.ask) for witness in ready],
             self.patience,
         )
-        probes, services = asked[: len(hosts)], asked[len(hosts) :]
+        given = iter(asked)
+        probes, services, here, there = ([*islice(given, len(part))] for part in (hosts, self.services, ours, theirs))
         reached = any(probe.reached for probe in (probes[0], *services))
         late = [] if reached else [self._question(witness, witness.ask) for witness in spared]
         dead = reached and any(isinstance(service.evidence, Down) for service in services)
@@ -151,6 +159,8 @@ class Observer:
             votes=(*votes, *more[: len(late)]),
             gateways=tuple(probes[1:]),
             services=tuple(services),
+            ours=tuple(here),
+            theirs=tuple(there),
             service_votes=tuple(more[len(late) :]),
             unasked=tuple(witness.name for witness in spared if witness.site != self.target.site) if reached else (),
         )

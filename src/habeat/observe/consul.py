@@ -25,8 +25,8 @@ def node_names(hostname: str) -> tuple[str, ...]:
     return tuple(prefix + dashed for prefix in PREFIXES)
 
 
-SERVICES = {"appserver": "carbonio-mailbox"}
-"""What Carbonio calls each role's service in Consul; its checks are run by the node's own agent."""
+SERVICES = {"appserver": "carbonio-mailbox", "proxyserver": "carbonio-proxy"}
+"""What Carbonio calls a role's service in Consul, where it has one; its checks are run by the node's own agent."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class ConsulWitness:
         return Unknown(doubt) if doubt else Down(f"says that {' and '.join(found)} is down")
 
     def _service_evidence(self, target: Target) -> Evidence:
+        if target.role not in SERVICES:
+            return Unknown(f"has no service to ask for on a node of the role {target.role}")
         service, found = SERVICES[target.role], self._nodes(target)
         seen = {name: health for name, health in found.items() if health.service and health.serf == "passing"}
         where = " or ".join(node_names(target.name))
@@ -92,7 +94,7 @@ class ConsulWitness:
 
     def _nodes(self, target: Target) -> dict[str, NodeHealth]:
         """Return what is known of the names that the target may have; those that Consul does not show are left out."""
-        asked = {name: self.consul.health(name, SERVICES[target.role]) for name in node_names(target.name)}
+        asked = {name: self.consul.health(name, SERVICES.get(target.role, "")) for name in node_names(target.name)}
         return {name: health for name, health in asked.items() if health.serf is not None}
 
     def _doubt(self, found: dict[str, NodeHealth], target: Target) -> str | None:

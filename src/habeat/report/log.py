@@ -127,6 +127,8 @@ def items(snapshot: Snapshot) -> Iterator[tuple[str, Evidence, str]]:
         yield f"witness {name}", Unknown("was not asked, because the target answered"), ""
     for vote in snapshot.service_votes:
         yield f"witness {vote.witness} on the service", vote.evidence, f"age {vote.age:.0f} s"
+    for probe in (*snapshot.ours, *snapshot.theirs):
+        yield f"{probe.kind} {probe.address}", probe.evidence, ""
     for probe in snapshot.gateways:
         yield f"gateway {probe.address}", probe.evidence, ""
 

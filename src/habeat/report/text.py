@@ -20,7 +20,7 @@ STATE_WORDS = {
     "failing_over": "a failover is under way",
     "active": "failed over; the other side is still gone",
     "failing_back": "the other side is back; undoing the failover",
-    "awaiting_failback": "the other side is back; accounts wait for a person to move them (`habeat ack` ends this)",
+    "awaiting_failback": "the other side is back; a person must move back what was taken over (`habeat ack` ends this)",
 }
 COLOURS = {
     "info": "green",

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from habeat.config.model import Config
+
 HELD = "ha-module"
 """The journal's note that habeat stopped the HA module, and must start it again."""
+
+SWITCHED = "switch"
+"""The journal's note of how far taking over or giving back came; there while there is something to give back."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +22,32 @@ class Traits:
     """What the machine knows of a role's plan.
 
     `decisive` names the step after whose intent a failover can no longer be abandoned. `repeats` plans are run again
-    while the target stays dead, for what turned up late. `automatic` ones are undone without a person.
+    while the target stays dead, for what turned up late. `automatic` ones are undone without a person; of the others
+    `stays` tells what a person finds on the target's return.
     """
 
     decisive: str
-    repeats: bool
-    automatic: bool
+    repeats: bool = False
+    automatic: bool = True
+    stays: str = "What was taken over stays here"
 
 
-TRAITS = {
-    ("appserver", "secondary"): Traits("promote", repeats=True, automatic=False),
-    ("appserver", "primary"): Traits("stop-module", repeats=False, automatic=True),
-}
+PROMOTION = Traits(
+    "promote", repeats=True, automatic=False, stays="The accounts stay here until a person moves them back"
+)
+MODULE_STOP = Traits("stop-module")
+
+
+def traits_of(config: Config) -> Traits:
+    """Return what the machine must know of this node's role."""
+    if config.local.role == "appserver":
+        return PROMOTION if config.local.whoami == "secondary" else MODULE_STOP
+    switch = config.switch
+    if switch is None or not config.runs("activate") or config.runs("deactivate"):
+        return Traits("activate")
+    would = "; ".join(f"`{command}`" for command in switch.deactivate) or "nothing, since no commands are configured"
+    return Traits(
+        "activate",
+        automatic=False,
+        stays=f"Nothing is given back by itself, since proxy_enable_deactivate is false; it would run: {would}",
+    )

@@ -13,20 +13,71 @@ from habeat.act.coordination import SharedLock
 from habeat.act.directory import Directory, carbonio_credentials
 from habeat.act.run import Runner
 from habeat.config.model import Config
+from habeat.config.secrets import secret_of
 from habeat.consul import Consul
 from habeat.journal import Journal, Recall
 from habeat.model import Target
+from habeat.observe.announcement import Look, look
 from habeat.roles.appserver import Appserver, Options
+from habeat.roles.switch import Takeover, watch_only
 from habeat.saga import Plan
 
 LDAP_TIMEOUT = 5.0
+
+
+def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, descriptor: int | None = None) -> Plan:
+    """Return the plan of this node's role; commands inherit the `descriptor`."""
+    secrets = (secret_of(config, "consul"),)
+    if config.local.role == "appserver":
+        return appserver(config, target, journal, consul, Runner(config.carbonio.user, descriptor, secrets))
+    if config.switch is None:
+        return watch_only()
+    ours, theirs = looks_of(config, descriptor)
+    return Takeover(
+        switch=config.switch,
+        runs=config.runs,
+        runner=Runner("", descriptor, secrets),
+        ours=ours,
+        theirs=theirs,
+        lock=_lock(config, f"{target.role}/{target.name}", journal, consul, waits=False),
+        journal=journal,
+        hold=lambda: _paused(journal),
+        clock=time.monotonic,
+        sleep=time.sleep,
+    ).plan()
+
+
+def looks_of(config: Config, descriptor: int | None = None) -> tuple[list[Look], list[Look]]:
+    """Return how to see whether the service is announced here, and in the other site."""
+    switch, runner = config.switch, Runner("", descriptor)
+    if switch is None:
+        return [], []
+    ours = [look(check, runner, switch.timeout, ours=True) for check in switch.verify]
+    return ours, [look(check, runner, switch.timeout, ours=False) for check in switch.other_site]
+
+
+def _paused(journal: Journal) -> str | None:
+    pause = journal.paused(time.time())
+    return f"habeat is paused by {pause.owner} ({pause.reason})" if pause else None
+
+
+def _lock(config: Config, what: str, journal: Journal, consul: Consul, *, waits: bool) -> SharedLock:
+    coordination, here = config.coordination, config.site(str(config.local.whoami))
+    return SharedLock(
+        consul if coordination.consul != "off" else None,
+        f"{coordination.key_prefix}/failover/{what}",
+        f"{socket.gethostname()} ({getattr(here, config.keys.name) or config.local.whoami})",
+        required=coordination.consul == "required",
+        waits=waits,
+        recall=partial(journal.noted, "consul-session"),
+        remember=partial(journal.note, "consul-session"),
+    )
 
 
 def appserver(config: Config, target: Target, journal: Journal, consul: Consul, runner: Runner) -> Plan:
     """Return the plan of the role appserver on this site."""
     section = config.carbonio
     here = config.site(str(config.local.whoami))
-    coordination = config.coordination
     role = Appserver(
         options=Options(
             source=target.name,
@@ -44,14 +95,7 @@ def appserver(config: Config, target: Target, journal: Journal, consul: Consul, 
         zmprov=Zmprov(runner, section.zmprov, section.timeout),
         directory=directory_of(config, runner),
         consul=consul,
-        lock=SharedLock(
-            consul if coordination.consul != "off" else None,
-            f"{coordination.key_prefix}/failover/{target.name}",
-            f"{socket.gethostname()} ({here.appserver_vmname})",
-            required=coordination.consul == "required",
-            recall=partial(journal.noted, "consul-session"),
-            remember=partial(journal.note, "consul-session"),
-        ),
+        lock=_lock(config, target.name, journal, consul, waits=True),
         journal=journal,
         clock=time.time,
     )

@@ -1,0 +1,239 @@
+"""Roles proxyserver, mta, collaboration and video: watch the other site's node, and move its service here and back.
+
+The commands are the configuration's. Where it has checks, they alone judge what the commands did: one that complains
+that its work is done already ("File exists") spoils nothing, and one that says 0 and does nothing is no success.
+Nothing is taken over before the other site is seen to announce no longer, and nothing given back before it is seen to
+announce again. How far a list came is in the journal, so that one that was cut off goes on where it stopped. Without a
+switch, or where it is not enabled, the same machine runs and tells what would be done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from habeat.act.coordination import SharedLock
+from habeat.act.run import Runner
+from habeat.config.switch import Command, Switch
+from habeat.errors import CommandError
+from habeat.journal import Journal
+from habeat.model import Done, Down, Evidence, Failed, Outcome, Probe, Up, Waiting
+from habeat.observe import Service
+from habeat.roles import SWITCHED
+from habeat.saga import Job, Plan, Step
+
+QUOTED = 300
+SHORTEST_WAIT, LONGEST_WAIT = 0.1, 2.0
+ACTIVATE, DEACTIVATE = "activate", "deactivate"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a list of commands came; the one after those that are done may have been run too."""
+
+    way: str
+    failover: int
+    done: int = 0
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """The steps; each may be run again after it was cut off at any point.
+
+    `ours` and `theirs` are looks at the announcement here and in the other site, `runs` tells whether the commands of
+    a way may really be run, `hold` why none may be run now. `clock` and `sleep` are in seconds, and only for waiting.
+    """
+
+    switch: Switch
+    runs: Callable[[str], bool]
+    runner: Runner
+    ours: Sequence[Service]
+    theirs: Sequence[Service]
+    lock: SharedLock
+    journal: Journal
+    hold: Callable[[], str | None]
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+    def plan(self) -> Plan:
+        """Return the plan of this role."""
+        return Plan(
+            activate=(
+                Step("lock", self.take_lock, needs_down=True, every_run=True),
+                Step("other-gone", self.other_gone, needs_down=True, every_run=True),
+                Step("activate", self.activate, needs_down=True),
+            ),
+            deactivate=(
+                Step("other-back", self.other_back, every_run=True),
+                Step("deactivate", self.deactivate),
+            ),
+            mend=(Step("mend", self.mend, every_run=True),),
+            summary=self.summary,
+            undone=lambda _failover: 0,
+            guard=self.lock,
+            lost=self.lock.lost,
+        )
+
+    # -- the steps
+
+    def take_lock(self, _job: Job) -> Outcome:
+        """Make sure that no other instance takes the same node over at this moment."""
+        if not self.runs(ACTIVATE):
+            return Done("nothing will be run, so no lock is taken")
+        self.lock.acquire()
+        return Done(self.lock.note)
+
+    def other_gone(self, _job: Job) -> Outcome:
+        """Make sure that the other site announces no longer, as far as that can be checked."""
+        if not self.theirs or not self.runs(ACTIVATE):
+            return Done("it is not checked whether the other site still announces")
+        probes = self._await(self.theirs, Down)
+        if _all(probes, Down):
+            return Done(f"the other site is gone: {_told(probes)}")
+        if any(isinstance(probe.evidence, Up) for probe in probes):
+            return Waiting(f"the other site still announces: {_told(probes)}")
+        return Waiting(f"it is not proved that the other site no longer announces: {_told(probes)}")
+
+    def activate(self, job: Job) -> Outcome:
+        """Run the commands that take over, until the checks say that it is here."""
+        if not self.runs(ACTIVATE):
+            return Done(f"nothing is run, since it is not enabled; it would run: {_listed(self.switch.activate)}")
+        progress = self._progress()
+        if progress is None and self.ours and _all(_look(self.ours), Up):
+            return Done("it is here already, and not by habeat: nothing is run, and nothing will be given back")
+        return self._reach(job, ACTIVATE, self.switch.activate, Up)
+
+    def other_back(self, _job: Job) -> Outcome:
+        """Make sure that the other site announces again, as far as that can be checked."""
+        if not self.theirs or self._progress() is None:
+            return Done("it is not checked whether the other site announces")
+        probes = _look(self.theirs)
+        if not _all(probes, Up):
+            return Waiting(f"the other site is not seen to announce: {_told(probes)}")
+        return Done(f"the other site announces again: {_told(probes)}")
+
+    def deactivate(self, job: Job) -> Outcome:
+        """Run the commands that give back, until the checks say that it is no longer here."""
+        if self._progress() is None:
+            return Done("habeat took nothing over, so there is nothing to give back")
+        if not self.runs(DEACTIVATE):
+            return Done(f"nothing is run, since it is not enabled; it would run: {_listed(self.switch.deactivate)}")
+        outcome = self._reach(job, DEACTIVATE, self.switch.deactivate, Down)
+        if isinstance(outcome, Done):
+            self.journal.note(SWITCHED, None)
+        return outcome
+
+    def mend(self, job: Job) -> Outcome:
+        """Take over anew what no longer stands here, unless the other site has it by now."""
+        seen = [probe for probe in _look(self.theirs) if isinstance(probe.evidence, Up)]
+        if seen:
+            return Waiting(f"the other site announces it: {_told(seen)}")
+        if not self.runs(ACTIVATE):
+            return Waiting(f"it is not enabled; it would run: {_listed(self.switch.activate)}")
+        self.lock.acquire()
+        return self._reach(job, ACTIVATE, self.switch.activate, Up)
+
+    def summary(self, failover: int) -> str:
+        """Return what the last step said, or that the takeover was cut short."""
+        progress = self._progress()
+        if progress is not None and progress.way == ACTIVATE and not progress.complete:
+            return f"it was cut short after {progress.done} of {len(self.switch.activate)} commands, and is undone next"
+        steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
+        last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
+        return (last and last.detail) or "there was nothing left to do"
+
+    # -- how a list of commands is run
+
+    def _reach(self, job: Job, way: str, commands: Sequence[Command], wanted: type[Evidence]) -> Outcome:
+        """Run what is left of a list, and wait until the checks agree; where there are none, no command may fail."""
+        progress, ran = self._progress(), 0
+        complaints: list[str] = []
+        if not self._stands(progress, job, way, wanted):
+            start = min(_start(progress, job, way), len(commands))
+            self._note(Progress(way, job.failover, start))
+            for place in range(start, len(commands)):
+                if (why := self.hold() or self.lock.lost()) is not None:
+                    return Waiting(f"{why}; {place} of {len(commands)} commands are done")
+                told = self._run(commands[place])
+                if told and not self.ours:
+                    return Failed(f"command {place + 1} of {len(commands)}: {told}; {place} of them are done")
+                complaints += [told] if told else []
+                ran += 1
+                self._note(Progress(way, job.failover, place + 1))
+            self._note(Progress(way, job.failover, len(commands), complete=True))
+        probes = self._await(self.ours, wanted)
+        complained = "; ".join(complaints)
+        if not _all(probes, wanted):
+            return Failed(f"{ran} commands ran{f' ({complained})' if complained else ''}, but {_told(probes)}")
+        seen = _told(probes) if probes else "no check is configured that could prove it"
+        ended = f", which is what counts, although {complained}" if complained else ""
+        return Done(f"{ran or 'no'} commands had to run: {seen}{ended}")
+
+    def _stands(self, progress: Progress | None, job: Job, way: str, wanted: type[Evidence]) -> bool:
+        """Tell whether the whole list was run before, and what it is for holds."""
+        if progress is None or not progress.complete or (progress.way, progress.failover) != (way, job.failover):
+            return False
+        return not self.ours or _all(_look(self.ours), wanted)
+
+    def _run(self, command: Command) -> str:
+        """Run one command, and return its complaint, or ""."""
+        try:
+            completed = self.runner.run(command.argv, self.switch.timeout)
+        except CommandError as error:
+            return str(error)
+        if completed.code == 0:
+            return ""
+        said = " ".join((completed.stderr or completed.stdout).split())[-QUOTED:]
+        return f"`{command}` ended with exit code {completed.code}{f' ({said})' if said else ''}"
+
+    def _await(self, looks: Sequence[Service], wanted: type[Evidence]) -> list[Probe]:
+        """Look until all agree or the time to settle is over, and return what was seen last."""
+        deadline, pause = self.clock() + self.switch.settle, SHORTEST_WAIT
+        while not _all(probes := _look(looks), wanted) and self.clock() < deadline:
+            self.sleep(pause)
+            pause = min(LONGEST_WAIT, 2 * pause)
+        return probes
+
+    def _progress(self) -> Progress | None:
+        noted = self.journal.noted(SWITCHED)
+        return Progress(**json.loads(noted)) if noted else None
+
+    def _note(self, progress: Progress) -> None:
+        self.journal.note(SWITCHED, json.dumps(asdict(progress)))
+
+
+def watch_only() -> Plan:
+    """Return the plan of a node that has no switch: it only tells."""
+    return Plan(
+        activate=(Step("activate", lambda _job: Done(WATCHES), needs_down=True),),
+        deactivate=(Step("deactivate", lambda _job: Done(WATCHES)),),
+        summary=lambda _failover: WATCHES,
+        undone=lambda _failover: 0,
+    )
+
+
+WATCHES = "no switch is configured for this role, so nothing is moved"
+
+
+def _start(progress: Progress | None, job: Job, way: str) -> int:
+    """Return at which command a list begins: where it was cut off, or with the first."""
+    same = progress is not None and (progress.way, progress.failover) == (way, job.failover)
+    return progress.done if progress is not None and same and not progress.complete else 0
+
+
+def _look(looks: Sequence[Service]) -> list[Probe]:
+    return [look() for look in looks]
+
+
+def _all(probes: Sequence[Probe], wanted: type[Evidence]) -> bool:
+    return all(isinstance(probe.evidence, wanted) for probe in probes)
+
+
+def _told(probes: Sequence[Probe]) -> str:
+    return "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in probes)
+
+
+def _listed(commands: Sequence[Command]) -> str:
+    return "; ".join(f"`{command}`" for command in commands) or "nothing, since no commands are configured"
