@@ -101,9 +101,10 @@ def test_without_a_switch_it_only_watches(make: MakeBalancer) -> None:
     assert ("", "standby") == (node.asked(), state(node.lab))
 
 
-def test_the_other_site_still_announces(make: MakeBalancer) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_the_other_site_still_announces(make: MakeBalancer, role: str) -> None:
     """While the other site's announcement is seen nothing is taken over, however dead the node looks; then it is."""
-    node = make()
+    node = make(role)
     node.lab.kill()
     said(node.lab)
     told = said(node.lab, code=3)
@@ -189,10 +190,10 @@ def test_checks_are_the_judge(make: MakeBalancer) -> None:
     assert "ready take tell" == node.asked()
 
 
-@pytest.mark.parametrize("how", ["lie", "fail", "hang"])
-def test_a_takeover_that_is_none(make: MakeBalancer, how: str) -> None:
+@pytest.mark.parametrize(("role", "how"), [*((role, "lie") for role in ROLES), ("mta", "fail"), ("video", "hang")])
+def test_a_takeover_that_is_none(make: MakeBalancer, role: str, how: str) -> None:
     """A command that says 0 and does nothing, fails or hangs is bounded, told, tried again, and no success (I4, I5)."""
-    node = make()
+    node = make(role)
     node.spoil("take", how)
     node.kill()
     said(node.lab)
@@ -338,9 +339,10 @@ def test_what_somebody_else_announces(make: MakeBalancer) -> None:
     assert ("", "standby", True) == (node.asked(), state(node.lab), node.here.exists())
 
 
-def test_a_pause_stops_between_two_commands(make: MakeBalancer) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_a_pause_stops_between_two_commands(make: MakeBalancer, role: str) -> None:
     """A pause in the middle of a list stops it before its next command, and the list goes on there after it (I7)."""
-    node = make()
+    node = make(role)
     argv = " ".join(node.lab.argv("pause", "--reason", "wait", "--by", "ann"))
     node.configure(
         activate=[
@@ -368,9 +370,10 @@ def test_a_pause_stops_mending(make: MakeBalancer) -> None:
     assert "ready take tell" == node.asked()
 
 
-def test_one_instance_at_a_time(make: MakeBalancer) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_one_instance_at_a_time(make: MakeBalancer, role: str) -> None:
     """Several cycles at the same time take over once (I2)."""
-    node = make("proxyserver")
+    node = make(role)
     node.configure(activate=["sleep 1", f"{node.tool} take"])
     node.kill()
     said(node.lab)
@@ -380,9 +383,10 @@ def test_one_instance_at_a_time(make: MakeBalancer) -> None:
     assert ("take", "active") == (node.asked(), state(node.lab))
 
 
-def test_no_second_takeover_within_the_cooldown(make: MakeBalancer) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_no_second_takeover_within_the_cooldown(make: MakeBalancer, role: str) -> None:
     """After a takeover and its return, the next death waits for the cooldown or for a person (I6)."""
-    node = make()
+    node = make(role)
     node.take_over()
     node.restore()
     said(node.lab)
@@ -396,9 +400,10 @@ def test_no_second_takeover_within_the_cooldown(make: MakeBalancer) -> None:
     assert ("active", True) == (state(node.lab), node.here.exists())
 
 
-def test_ignorance_moves_nothing(make: MakeBalancer) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_ignorance_moves_nothing(make: MakeBalancer, role: str) -> None:
     """A witness that cannot tell, or sees the node alive, stops these roles as it stops all others (I1)."""
-    node = make("video")
+    node = make(role)
     node.lab.cut()
     node.other.unlink()
     for _ in range(3):
@@ -444,6 +449,23 @@ def test_doctor_tells_what_is_not_there(make: MakeBalancer) -> None:
     assert any(text.startswith("proof of the other site: ") for text in found)
     node.configure(local={"proxy_switch": "", "proxy_enable_deactivate": False, "proxy_enable_activate": False})
     assert "warning" == findings(node)["switch: none is configured: this node only watches and tells"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_decision_explains_itself(make: MakeBalancer, role: str) -> None:
+    """What is seen of the announcements is kept with the decision, told by `explain`, and judged again the same (I8)."""
+    node = make(role)
+    node.take_over()
+    node.other.touch()
+    said(node.lab, code=3)
+    told = node.lab.run("explain").said
+    assert f"up       announcement test -e {node.here}: says yes" in told
+    assert f"up       other site test -e {node.other}: says yes" in told
+    (event,) = json.loads(node.lab.run("history", "--limit", "1", "--json").said)
+    replayed = node.lab.run("explain", "--replay", str(event["id"])).said
+    assert "row A20, then active" in replayed
+    assert "now          the same" in replayed
+    assert "this habeat" not in replayed
 
 
 def test_status_names_this_node(make: MakeBalancer) -> None:
