@@ -101,6 +101,17 @@ def test_without_a_switch_it_only_watches(make: MakeBalancer) -> None:
     assert ("", "standby") == (node.asked(), state(node.lab))
 
 
+def test_a_switch_that_is_taken_away(make: MakeBalancer) -> None:
+    """What was taken over by a switch that is no longer configured is told on the return, since nobody gives it back."""
+    node = make()
+    node.take_over()
+    node.configure(local={"service_switch": ""})
+    node.restore()
+    said(node.lab)
+    assert "a person must give back what is still here" in said(node.lab)
+    assert "ready take tell" == node.asked()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_the_other_site_still_announces(make: MakeBalancer, role: str) -> None:
     """While the other site's announcement is seen nothing is taken over, however dead the node looks; then it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from habeat.config.model import WITNESS_NAMES, Config, Provider
@@ -62,7 +63,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
         reach=reach_of(config),
         witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
         gateways=config.policy.gateways,
-        patience=_patience(config),
+        patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
         services=services_of(config, target),
         acts_on_services=config.policy.service_down == "failover",
     )
@@ -72,7 +73,8 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
-        return observer.observe(now, *looks_of(config, lock_descriptor))
+        patience = max(observer.patience, (config.switch.timeout if config.switch else 0.0) + RUNNER_GRACE)
+        return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor))
 
     return Cycle(
         target=target,
@@ -90,13 +92,6 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
         ),
         held=lambda: journal.noted(HELD) is not None,
     )
-
-
-def _patience(config: Config) -> float:
-    """Return for how many seconds the slowest question of a cycle is waited for."""
-    probe = 2 * config.probes.timeout * config.probes.count
-    look = config.switch.timeout + RUNNER_GRACE if config.switch is not None else 0.0
-    return max(config.witnesses.timeout, probe, look) + 1.0
 
 
 def reach_of(config: Config) -> Reach:

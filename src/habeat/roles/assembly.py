@@ -31,7 +31,7 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
     if config.local.role == "appserver":
         return appserver(config, target, journal, consul, Runner(config.carbonio.user, descriptor, secrets))
     if config.switch is None:
-        return watch_only()
+        return watch_only(journal)
     ours, theirs = looks_of(config, descriptor)
     return Takeover(
         switch=config.switch,

@@ -18,7 +18,7 @@ from habeat.act.run import Runner
 from habeat.config.switch import Command, Switch
 from habeat.errors import CommandError
 from habeat.journal import Journal
-from habeat.model import Done, Down, Evidence, Failed, Outcome, Probe, Up, Waiting
+from habeat.model import Done, Down, Evidence, Failed, Outcome, Probe, Up, Waiting, known
 from habeat.observe import Service
 from habeat.roles import SWITCHED
 from habeat.saga import Job, Plan, Step
@@ -198,23 +198,28 @@ class Takeover:
 
     def _progress(self) -> Progress | None:
         noted = self.journal.noted(SWITCHED)
-        return Progress(**json.loads(noted)) if noted else None
+        return known(Progress, json.loads(noted)) if noted else None
 
     def _note(self, progress: Progress) -> None:
         self.journal.note(SWITCHED, json.dumps(asdict(progress)))
 
 
-def watch_only() -> Plan:
-    """Return the plan of a node that has no switch: it only tells."""
+def watch_only(journal: Journal) -> Plan:
+    """Return the plan of a node that has no switch (any more): it only tells."""
+
+    def told() -> str:
+        return WATCHES if journal.noted(SWITCHED) is None else FORGOTTEN
+
     return Plan(
-        activate=(Step("activate", lambda _job: Done(WATCHES), needs_down=True),),
-        deactivate=(Step("deactivate", lambda _job: Done(WATCHES)),),
-        summary=lambda _failover: WATCHES,
+        activate=(Step("activate", lambda _job: Done(told()), needs_down=True),),
+        deactivate=(Step("deactivate", lambda _job: Done(told())),),
+        summary=lambda _failover: told(),
         undone=lambda _failover: 0,
     )
 
 
 WATCHES = "no switch is configured for this role, so nothing is moved"
+FORGOTTEN = "habeat took over by a switch that is no longer configured, so a person must give back what is still here"
 
 
 def _start(progress: Progress | None, job: Job, way: str) -> int:
