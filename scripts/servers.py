@@ -1,11 +1,10 @@
 """Bring the real servers that some tests need: `python scripts/servers.py FOLDER`.
 
 What is on PATH is used as it is. What is missing comes from Debian's own packages, by way of the mirror that this
-machine's apt already names and with its keyring: Consul (which left Debian after release 11) and slapd are unpacked
-into FOLDER, so that no service of theirs is ever set up; plain tools, and FRR, whose daemons need its users, are
-installed, without any service. The vCenter simulator is built
-from our own Go program and Debian's library govmomi. Apt works in folders of its own here, so the machine's package
-lists and sources stay as they are.
+machine's apt already names and with its keyring. Consul (which left Debian after release 11), slapd and BIRD are
+unpacked into FOLDER, so that no service of theirs is ever set up; plain tools are installed, and so is FRR without
+its service, since its daemons need its users. The vCenter simulator is built from our own Go program and Debian's
+library govmomi. Apt works in folders of its own here, so the machine's package lists and sources stay as they are.
 
 Where this cannot be done, one line for each server tells which tests cannot run and why. That is no error, except
 with CI=true in the environment.

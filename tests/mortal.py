@@ -16,7 +16,7 @@ from typing import Any
 
 from habeat.act.run import Runner
 from habeat.http import Endpoint
-from habeat.journal import Journal
+from habeat.journal.store import Store
 from habeat.report.lockfiles import LockFiles
 
 passed: list[str] = []
@@ -44,7 +44,7 @@ def arm(die_at: int, names: Path) -> None:
         setattr(owner, method, wrapped)
 
     @contextlib.contextmanager
-    def mortal_transaction(self: Journal) -> Iterator[None]:
+    def mortal_transaction(self: Store) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -58,4 +58,4 @@ def arm(die_at: int, names: Path) -> None:
     both_sides(Runner, "run", "command")
     both_sides(Endpoint, "call", "Consul")
     both_sides(LockFiles, "sync", "lock files")
-    Journal._transaction = mortal_transaction  # type: ignore[method-assign]
+    Store._transaction = mortal_transaction  # type: ignore[method-assign]

@@ -9,84 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import sqlite3
-import stat
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from habeat.errors import JournalError
 from habeat.grounds import Grounds, grounds_to_json
+from habeat.journal.ledger import Entry, Ledger
+from habeat.journal.store import FORMATS, kept, secure, translated
 from habeat.machine import Command, Decision, State
-from habeat.model import Account, Memory, Outcome, Pause, Tally, Target, Verdict
+from habeat.model import Memory, Outcome, Pause, Tally, Target, Verdict
+
+__all__ = ["FORMATS", "Entry", "Event", "FailoverRecord", "Journal", "Recall", "StepRecord", "kept", "secure"]
 
 KEEP_EVENTS = 100_000
-PATIENCE = 10.0
-PAUSE = 0.05
-
-SCHEMA = """
-CREATE TABLE target (
-    key TEXT PRIMARY KEY, state TEXT NOT NULL, downs INTEGER NOT NULL, ups INTEGER NOT NULL,
-    seen_at REAL NOT NULL, failover INTEGER, failover_at REAL
-) WITHOUT ROWID;
-CREATE TABLE event (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, first_at REAL NOT NULL, last_at REAL NOT NULL,
-    times INTEGER NOT NULL DEFAULT 1, row TEXT NOT NULL, rule TEXT NOT NULL, sight TEXT NOT NULL,
-    before TEXT NOT NULL, after TEXT NOT NULL, level TEXT NOT NULL, exit INTEGER NOT NULL,
-    sentence TEXT NOT NULL, evidence TEXT, failover INTEGER
-);
-CREATE TABLE failover (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, started_at REAL NOT NULL,
-    round INTEGER NOT NULL DEFAULT 1, ended_at REAL, result TEXT
-);
-CREATE TABLE step (
-    failover INTEGER NOT NULL REFERENCES failover, round INTEGER NOT NULL, name TEXT NOT NULL,
-    attempts INTEGER NOT NULL, first_at REAL NOT NULL, intent_at REAL NOT NULL,
-    outcome_at REAL, outcome TEXT, detail TEXT,
-    PRIMARY KEY (failover, round, name)
-) WITHOUT ROWID;
-CREATE TABLE account (
-    failover INTEGER NOT NULL REFERENCES failover, key TEXT NOT NULL, name TEXT NOT NULL, destination TEXT,
-    lag INTEGER, state TEXT NOT NULL, reason TEXT, promoted_at REAL, flushed_at REAL, restarted_at REAL,
-    PRIMARY KEY (failover, key)
-) WITHOUT ROWID;
-CREATE TABLE pause (
-    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL, ended_at REAL
-);
-CREATE TABLE ack (id INTEGER PRIMARY KEY, at REAL NOT NULL, owner TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
-FORMATS = (
-    SCHEMA,
-    """
-ALTER TABLE target ADD COLUMN reached_at REAL;
-ALTER TABLE target ADD COLUMN served TEXT NOT NULL DEFAULT '';
-ALTER TABLE event ADD COLUMN circumstances TEXT
-""",
-)
-"""What makes each format of the file out of the one before it, beginning with an empty file."""
-VERSION = len(FORMATS)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _translated(method: Callable[Concatenate[Journal, P], R]) -> Callable[Concatenate[Journal, P], R]:
-    @wraps(method)
-    def inner(self: Journal, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(self, *args, **kwargs)
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            raise JournalError(
-                f"the journal {self.path} cannot be used ({error}); nothing is done. Mend the disk first: "
-                "the operations guide tells when it is safe to begin a new one"
-            ) from error
-
-    return inner
 
 
 @dataclass(frozen=True)
@@ -114,18 +50,6 @@ class FailoverRecord:
     result: str | None
     steps: tuple[StepRecord, ...]
     tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One account in the ledger of a failover."""
-
-    key: str
-    name: str
-    state: str
-    destination: str | None
-    lag: int | None
-    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -158,90 +82,12 @@ class Recall:
         self.write = write
 
 
-class Journal:
+class Journal(Ledger):
     """The journal of one instance; open it with `Journal.open`."""
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._db = connection
-
-    @classmethod
-    def open(cls, state_dir: Path, *, create: bool = True) -> Journal:
-        """Open the journal in a directory that only its owner can write, making both where they are missing.
-
-        Raises JournalError where the directory is not safe, or the file cannot be read, written or understood.
-        """
-        path = state_dir / "habeat.db"
-        if not create and not kept(state_dir):
-            raise JournalError(f"there is no journal at {path}: no cycle has run on this machine yet")
-        secure(state_dir)
-        journal: Journal | None = None
-        try:
-            connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            journal = cls(path, connection)
-            journal._prepare(create=create)
-        except sqlite3.Error as error:
-            if journal is not None:
-                journal.close()
-            raise JournalError(f"the journal {path} cannot be used ({error}); nothing is done") from error
-        return journal
-
-    def _prepare(self, *, create: bool) -> None:
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found == VERSION:
-            return
-        if not create and 0 <= found < VERSION:
-            self.close()
-            raise JournalError(
-                f"the journal {self.path} has format {found}: the next `habeat check` brings it to format {VERSION}"
-            )
-        self._write_ahead()
-        with self._transaction():
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if 0 <= found < VERSION:
-                for statement in ";".join(FORMATS[found:]).split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-        if not 0 <= found <= VERSION:
-            self.close()
-            raise JournalError(
-                f"the journal {self.path} has format {found}, and this habeat knows format {VERSION}; nothing is done"
-            )
-        self.path.chmod(0o600)
-
-    def _write_ahead(self) -> None:
-        # SQLite refuses at once, without its own wait, when two connections turn the same new file into a WAL.
-        for left in reversed(range(int(PATIENCE / PAUSE))):
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError as error:
-                if not left or "locked" not in str(error):
-                    raise
-                time.sleep(PAUSE)
-            else:
-                return
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     # -- the machine's memory and its decisions
 
-    @_translated
+    @translated
     def memory(self, target: Target) -> Memory:
         """Return what is remembered of a target, or a fresh memory for one never seen."""
         row = self._db.execute(
@@ -250,7 +96,7 @@ class Journal:
         ).fetchone()
         return Memory(**row) if row else Memory()
 
-    @_translated
+    @translated
     def record(
         self,
         target: Target,
@@ -340,7 +186,7 @@ class Journal:
         )
         self._db.execute("DELETE FROM event WHERE id <= ?", ((added.lastrowid or 0) - KEEP_EVENTS,))
 
-    @_translated
+    @translated
     def events(self, target: Target | None = None, limit: int = 20, event: int | None = None) -> list[Event]:
         """Return the newest events first: of one target or all, or the one with the given number."""
         rows = self._db.execute(
@@ -354,7 +200,7 @@ class Journal:
 
     # -- the saga
 
-    @_translated
+    @translated
     def intend(self, failover: int, round_: int, step: str, now: float) -> int:
         """Write that a step is about to run, and return which attempt at it this is, from 1."""
         with self._transaction():
@@ -369,7 +215,7 @@ class Journal:
             ).fetchone()
         return int(row["attempts"])
 
-    @_translated
+    @translated
     def conclude(self, failover: int, round_: int, step: str, outcome: Outcome, now: float) -> None:
         """Write how a step ended."""
         detail = getattr(outcome, "detail", None) or getattr(outcome, "why", "")
@@ -379,7 +225,7 @@ class Journal:
                 (type(outcome).__name__.lower(), now, detail, failover, round_, step),
             )
 
-    @_translated
+    @translated
     def failover(self, number: int) -> FailoverRecord:
         """Return one failover, with the steps of its latest round in the order in which they were first meant."""
         row = self._db.execute("SELECT * FROM failover WHERE id=?", (number,)).fetchone()
@@ -393,13 +239,13 @@ class Journal:
         ).fetchall()
         return FailoverRecord(**row, steps=tuple(StepRecord(**step) for step in steps), tally=self.tally(number))
 
-    @_translated
+    @translated
     def last_failover(self) -> int | None:
         """Return the number of the newest failover of all."""
         row = self._db.execute("SELECT max(id) AS id FROM failover").fetchone()
         return None if row["id"] is None else int(row["id"])
 
-    @_translated
+    @translated
     def step(self, failover: int, round_: int, step: str) -> StepRecord | None:
         """Return what is known of one step."""
         row = self._db.execute(
@@ -409,100 +255,15 @@ class Journal:
         ).fetchone()
         return StepRecord(**row) if row else None
 
-    @_translated
+    @translated
     def ever_intended(self, failover: int, step: str) -> bool:
         """Tell whether a step was begun in any round of a failover."""
         found = self._db.execute("SELECT 1 FROM step WHERE failover=? AND name=? LIMIT 1", (failover, step)).fetchone()
         return found is not None
 
-    # -- the account ledger
-
-    @_translated
-    def enlist(self, failover: int, accounts: Iterable[Account]) -> int:
-        """Add the accounts found on the dead mailstore to the ledger as pending, and return how many are new.
-
-        One that was already promoted and is found there again is pending again; a refused one may be tried again.
-        """
-        with self._transaction():
-            before = self._count(failover)
-            self._db.executemany(
-                "INSERT INTO account (failover, key, name, destination, lag, state, reason) VALUES (?,?,?,?,?,?,?)"
-                " ON CONFLICT DO UPDATE SET state=excluded.state, reason=excluded.reason,"
-                " destination=excluded.destination, lag=excluded.lag, promoted_at=NULL, flushed_at=NULL,"
-                " restarted_at=NULL",
-                (
-                    (
-                        failover,
-                        account.key,
-                        account.name,
-                        next((r.destination for r in account.usable()), None),
-                        account.lag(),
-                        "pending",
-                        None,
-                    )
-                    for account in accounts
-                ),
-            )
-            return self._count(failover) - before
-
-    def _count(self, failover: int) -> int:
-        counted = self._db.execute("SELECT count(*) FROM account WHERE failover=?", (failover,)).fetchone()
-        return int(counted[0])
-
-    @_translated
-    def entries(self, failover: int, state: str, lacking: str = "") -> list[Entry]:
-        """Return the ledger's accounts in a state; `lacking` ("flushed" or "restarted") keeps those not yet so."""
-        rows = self._db.execute(
-            "SELECT key, name, state, destination, lag, reason FROM account WHERE failover=?1 AND state=?2"
-            " AND (?3<>'flushed' OR flushed_at IS NULL) AND (?3<>'restarted' OR restarted_at IS NULL) ORDER BY name",
-            (failover, state, lacking),
-        )
-        return [Entry(**row) for row in rows]
-
-    @_translated
-    def promoted(self, failover: int, keys: Sequence[tuple[str, str]], now: float) -> None:
-        """Write that accounts, given as (key, new mail host), were read back on their new mailstore."""
-        with self._transaction():
-            self._db.executemany(
-                "UPDATE account SET state='promoted', promoted_at=?, reason=NULL, destination=?"
-                " WHERE failover=? AND key=? AND state<>'promoted'",
-                ((now, host, failover, key) for key, host in keys),
-            )
-
-    @_translated
-    def refused(self, failover: int, reasons: Sequence[tuple[str, str]]) -> None:
-        """Write that accounts, given as (key, reason), were not promoted."""
-        with self._transaction():
-            self._db.executemany(
-                "UPDATE account SET state='refused', reason=? WHERE failover=? AND key=? AND state<>'promoted'",
-                ((reason, failover, key) for key, reason in reasons),
-            )
-
-    @_translated
-    def cared(self, failover: int, what: str, keys: Iterable[str], now: float) -> None:
-        """Write that accounts were `what`: "flushed" or "restarted"."""
-        column = {"flushed": "flushed_at", "restarted": "restarted_at"}[what]
-        with self._transaction():
-            self._db.executemany(
-                f"UPDATE account SET {column}=? WHERE failover=? AND key=?",  # noqa: S608  column is one of two literals
-                ((now, failover, key) for key in keys),
-            )
-
-    @_translated
-    def tally(self, failover: int) -> Tally:
-        """Return the counts of a failover's ledger."""
-        row = self._db.execute(
-            "SELECT count(*) AS total, count(promoted_at) AS promoted, count(flushed_at) AS flushed,"
-            " count(restarted_at) AS restarted, max(promoted_at) AS last_at,"
-            " count(CASE WHEN state='refused' THEN 1 END) AS refused"
-            " FROM account WHERE failover=?",
-            (failover,),
-        ).fetchone()
-        return Tally(**row)
-
     # -- a person's orders
 
-    @_translated
+    @translated
     def pause(self, pause: Pause) -> None:
         """Begin a pause, which takes the place of one that stands."""
         with self._transaction():
@@ -512,7 +273,7 @@ class Journal:
                 (pause.owner, pause.reason, pause.since, pause.until),
             )
 
-    @_translated
+    @translated
     def resume(self, now: float) -> bool:
         """End the pause, and tell whether there was one."""
         with self._transaction():
@@ -521,7 +282,7 @@ class Journal:
             )
         return ended.rowcount > 0
 
-    @_translated
+    @translated
     def paused(self, now: float) -> Pause | None:
         """Return the pause that stands now."""
         row = self._db.execute(
@@ -531,13 +292,13 @@ class Journal:
         ).fetchone()
         return Pause(**row) if row else None
 
-    @_translated
+    @translated
     def acknowledge(self, owner: str, reason: str, now: float) -> None:
         """Write that a person has seen the last failover and allows the next."""
         with self._transaction():
             self._db.execute("INSERT INTO ack (at, owner, reason) VALUES (?,?,?)", (now, owner, reason))
 
-    @_translated
+    @translated
     def acknowledged(self, failover: int | None) -> bool:
         """Tell whether a person has acknowledged a failover since it started."""
         row = self._db.execute(
@@ -547,7 +308,7 @@ class Journal:
 
     # -- small facts worth remembering, such as Carbonio's namespace
 
-    @_translated
+    @translated
     def note(self, key: str, value: str | None) -> None:
         """Remember a small fact, or forget it with None."""
         with self._transaction():
@@ -556,7 +317,7 @@ class Journal:
             else:
                 self._db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?,?)", (key, value))
 
-    @_translated
+    @translated
     def noted(self, key: str) -> str | None:
         """Return a remembered fact."""
         row = self._db.execute("SELECT value FROM note WHERE key=?", (key,)).fetchone()
@@ -578,31 +339,3 @@ class Journal:
 
 def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def kept(state_dir: Path) -> bool:
-    """Tell whether there is a journal; raises JournalError where this user may not even look."""
-    try:
-        return (state_dir / "habeat.db").exists()
-    except OSError as error:
-        raise JournalError(
-            f"{state_dir} cannot be read ({error.strerror}): only its owner, usually root, may"
-        ) from error
-
-
-def secure(state_dir: Path) -> None:
-    """Make the state directory where it is missing; raises JournalError where others could have written in it."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = state_dir.stat()
-    except OSError as error:
-        raise JournalError(
-            f"the state directory {state_dir} cannot be used ({error.strerror}); nothing is done"
-        ) from error
-    if not stat.S_ISDIR(found.st_mode):
-        raise JournalError(f"the state directory {state_dir} is not a directory; nothing is done")
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise JournalError(
-            f"the state directory {state_dir} must belong to uid {os.geteuid()} and be writable by nobody else; "
-            "nothing is done"
-        )
