@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -72,6 +73,55 @@ def test_nothing_runs_that_is_not_enabled(make: MakeBalancer) -> None:
     said(node.lab)
     assert "nothing to give back" in said(node.lab)
     assert ("", "standby") == (node.asked(), state(node.lab))
+
+
+def test_a_switch_that_is_enabled_later(make: MakeBalancer) -> None:
+    """A switch that a person enables while the node is dead is run in the next cycle."""
+    node = make("proxyserver", local={"proxy_enable_activate": False, "proxy_enable_deactivate": False})
+    node.kill()
+    said(node.lab)
+    said(node.lab)
+    assert "still dead, and failed over" in said(node.lab)
+    node.configure()
+    assert "stands again: 3 commands had to run" in said(node.lab)
+    assert ("ready take tell", True) == (node.asked(), node.here.exists())
+
+
+def test_a_journal_that_is_lost(make: MakeBalancer) -> None:
+    """What was taken over before the journal was lost is kept up all the same, while the node is dead."""
+    node = make()
+    node.take_over()
+    for file in node.lab.state_dir.glob("habeat.db*"):
+        file.unlink()
+    said(node.lab)
+    assert "it is here already, and not by habeat" in said(node.lab)
+    node.here.unlink()
+    assert "stands again" in said(node.lab)
+    assert node.here.exists()
+
+
+def test_a_list_that_is_changed_in_the_middle(make: MakeBalancer) -> None:
+    """A list that was cut off and changed since begins again with its first command."""
+    node = make(checked=False)
+    node.spoil("tell", "fail")
+    node.kill()
+    said(node.lab)
+    said(node.lab, code=1)
+    node.configure(checked=False, activate=[f"{node.tool} new", f"{node.tool} take"])
+    said(node.lab)
+    assert "ready take tell new take" == node.asked()
+
+
+def test_a_mending_that_fails_for_ever(make: MakeBalancer) -> None:
+    """However often a step has failed, its pause stays bounded and the next cycle tries it again (I4)."""
+    node = make()
+    node.take_over()
+    node.here.unlink()
+    node.spoil("take", "lie")
+    said(node.lab, code=1)
+    with closing(sqlite3.connect(node.lab.state_dir / "habeat.db", isolation_level=None)) as journal:
+        journal.execute("UPDATE step SET attempts=2000 WHERE name='mend'")
+    assert "tried again in" in said(node.lab, code=3)
 
 
 def test_a_person_gives_back_what_is_not_enabled(make: MakeBalancer) -> None:

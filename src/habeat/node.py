@@ -13,6 +13,7 @@ from habeat.consul import Consul
 from habeat.cycle import Cycle, Report
 from habeat.http import Endpoint
 from habeat.journal import Journal, Recall
+from habeat.machine import State
 from habeat.model import Policy, Snapshot, Target
 from habeat.observe import Observer, Reach, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
@@ -69,11 +70,12 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
     )
 
     def observe(now: float) -> Snapshot:
-        if journal.noted(SWITCHED) is None:
+        active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
+        if config.switch is None or not (active or journal.noted(SWITCHED)):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
-        patience = max(observer.patience, (config.switch.timeout if config.switch else 0.0) + RUNNER_GRACE)
+        patience = max(observer.patience, config.switch.timeout + RUNNER_GRACE)
         return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor))
 
     return Cycle(

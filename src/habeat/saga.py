@@ -132,6 +132,6 @@ class Saga:
         found = self.journal.step(failover, round_, step.name)
         if found is None or found.outcome != "failed" or found.attempts < FREE_ATTEMPTS:
             return 0.0
-        pause: float = min(LONGEST_BACKOFF, 2.0 ** (found.attempts - FREE_ATTEMPTS))
+        pause = min(LONGEST_BACKOFF, 2.0 ** min(found.attempts - FREE_ATTEMPTS, 10))
         passed = self.clock() - (found.outcome_at or 0.0)
         return pause - passed if 0 <= passed < pause else 0.0

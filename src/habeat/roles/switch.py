@@ -30,11 +30,11 @@ ACTIVATE, DEACTIVATE = "activate", "deactivate"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a list of commands came; the one after those that are done may have been run too."""
+    """Which commands of a list are done; the next one may have been run too."""
 
     way: str
     failover: int
-    done: int = 0
+    done: Sequence[str] = ()
     complete: bool = False
 
 
@@ -139,7 +139,7 @@ class Takeover:
         """Return what the last step said, or that the takeover was cut short."""
         progress = self._progress()
         if progress is not None and progress.way == ACTIVATE and not progress.complete:
-            return f"it was cut short after {progress.done} of {len(self.switch.activate)} commands, and is undone next"
+            return f"it was cut short after {len(progress.done)} of {len(self.switch.activate)} commands, and is undone next"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
         return (last and last.detail) or "there was nothing left to do"
@@ -151,8 +151,8 @@ class Takeover:
         progress, ran = self._progress(), 0
         complaints: list[str] = []
         if not self._stands(progress, job, way, wanted):
-            start = min(_start(progress, job, way), len(commands))
-            self._note(Progress(way, job.failover, start))
+            start = _start(progress, job, way, commands)
+            self._note(Progress(way, job.failover, _texts(commands[:start])))
             for place in range(start, len(commands)):
                 if (why := self.hold() or self.lock.lost()) is not None:
                     return Waiting(f"{why}; {place} of {len(commands)} commands are done")
@@ -161,8 +161,8 @@ class Takeover:
                     return Failed(f"command {place + 1} of {len(commands)}: {told}; {place} of them are done")
                 complaints += [told] if told else []
                 ran += 1
-                self._note(Progress(way, job.failover, place + 1))
-            self._note(Progress(way, job.failover, len(commands), complete=True))
+                self._note(Progress(way, job.failover, _texts(commands[: place + 1])))
+            self._note(Progress(way, job.failover, _texts(commands), complete=True))
         probes = self._await(self.ours, wanted)
         complained = "; ".join(complaints)
         if not _all(probes, wanted):
@@ -222,10 +222,16 @@ WATCHES = "no switch is configured for this role, so nothing is moved"
 FORGOTTEN = "habeat took over by a switch that is no longer configured, so a person must give back what is still here"
 
 
-def _start(progress: Progress | None, job: Job, way: str) -> int:
-    """Return at which command a list begins: where it was cut off, or with the first."""
-    same = progress is not None and (progress.way, progress.failover) == (way, job.failover)
-    return progress.done if progress is not None and same and not progress.complete else 0
+def _start(progress: Progress | None, job: Job, way: str, commands: Sequence[Command]) -> int:
+    """Return at which command a list begins: where it was cut off, or with the first; also if it was changed since."""
+    if progress is None or progress.complete or (progress.way, progress.failover) != (way, job.failover):
+        return 0
+    done = len(progress.done)
+    return done if list(progress.done) == _texts(commands[:done]) else 0
+
+
+def _texts(commands: Sequence[Command]) -> list[str]:
+    return [str(command) for command in commands]
 
 
 def _look(looks: Sequence[Service]) -> list[Probe]:
