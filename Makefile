@@ -16,7 +16,7 @@ build: $(VENV)/.run
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 3 --dist loadgroup tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -185,6 +185,63 @@ def test_no_proof_that_the_other_site_is_gone(make: MakeBalancer) -> None:
     assert not node.asked()
 
 
+def test_every_check_of_the_other_site_counts(make: MakeBalancer) -> None:
+    """One check that says no is no proof while another cannot tell, or says yes."""
+    node = make()
+    sure = f"test -e {node.other}"
+    for doubtful, words in (("/nowhere/at/all", "it is not proved"), (f"test -e {node.tool}", "still announces")):
+        node.configure(other_site=[sure, doubtful])
+        node.kill()
+        node.lab.check()
+        assert words in said(node.lab, code=3)
+    assert not node.asked()
+
+
+def test_the_proof_is_fresh_in_every_attempt(make: MakeBalancer) -> None:
+    """A takeover that failed is not tried again once the other site announces; lock and proof are had anew each time."""
+    node = make()
+    node.spoil("take", "lie")
+    node.kill()
+    said(node.lab)
+    said(node.lab, code=1)
+    node.spoil("take", None)
+    node.other.touch()
+    assert "the other site still announces" in said(node.lab, code=3)
+    assert "ready take tell" == node.asked()
+    with closing(Journal.open(node.lab.state_dir)) as journal:
+        steps = {step.name: step for step in journal.failover(1).steps}
+    assert (2, 2, 1) == tuple(steps[name].attempts for name in ("lock", "other-gone", "activate"))
+    assert f"the lock habeat/failover/mta/{PRIMARY} in Consul" in str(steps["lock"].detail)
+
+
+def test_the_other_site_falls_silent_before_the_failback(make: MakeBalancer) -> None:
+    """A failback that failed goes on only while the other site announces; what still stands here stays (I5)."""
+    node = make()
+    node.take_over()
+    node.spoil("untell", "fail")
+    node.spoil("give", "lie")
+    node.restore()
+    said(node.lab)
+    said(node.lab, code=1)
+    node.spoil("give", None)
+    node.other.unlink()
+    assert "the other site is not seen to announce" in said(node.lab, code=3)
+    assert node.here.exists()
+    node.other.touch()
+    said(node.lab)
+    assert ("standby", False) == (state(node.lab), node.here.exists())
+
+
+def test_what_is_lost_twice_is_mended_twice(make: MakeBalancer) -> None:
+    """Each loss is mended by running the commands, not by remembering that they were run."""
+    node = make()
+    node.take_over()
+    for _ in range(2):
+        node.here.unlink()
+        assert "stands again" in said(node.lab)
+        assert node.here.exists()
+
+
 def test_an_announcement_that_ends_in_time(make: MakeBalancer) -> None:
     """A route that is gone within the time to settle is waited for in the same cycle."""
     node = make(settle="5s")

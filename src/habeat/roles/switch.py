@@ -139,7 +139,8 @@ class Takeover:
         """Return what the last step said, or that the takeover was cut short."""
         progress = self._progress()
         if progress is not None and progress.way == ACTIVATE and not progress.complete:
-            return f"it was cut short after {len(progress.done)} of {len(self.switch.activate)} commands, and is undone next"
+            came = f"{len(progress.done)} of {len(self.switch.activate)} commands"
+            return f"it was cut short after {came}, and is undone next"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
         return (last and last.detail) or "there was nothing left to do"
