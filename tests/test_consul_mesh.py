@@ -355,7 +355,7 @@ def test_where_the_lock_is_required_nothing_is_done_without_it(mesh: Mesh, make_
     mesh.kill("mbox1")
     cycle = fail_over(standby)
     assert (3, HELD_UP) == (cycle.code, cycle.states)
-    assert "the lock in Consul cannot be had: Consul refuses the configured token (403" in cycle.sentence
+    assert "in Consul cannot be had: Consul refuses the configured token (403" in cycle.sentence
     assert {0} == {item["promotions"] for item in standby.accounts()}
 
 

@@ -169,3 +169,17 @@ def test_a_switch_killed_inside_a_command(make_lab: LabFactory, word: str, how: 
     codes += [node.lab.check().code for _ in range(4)]
     assert -9 in codes
     assert ("standby", False) == (state(node.lab), node.here.exists())
+
+
+def test_killed_after_the_first_command(make_lab: LabFactory) -> None:
+    """What a killed cycle took over with its very first command is known to be habeat's, and is given back."""
+    node = Balancer(make_lab(1), "mta")
+    node.configure(policy={"confirmations": 1}, activate=[f"{node.tool} take"])
+    node.kill()
+    node.spoil("take", "die after")
+    assert -9 == node.lab.check().code
+    finish(node.lab)
+    node.restore()
+    for _ in range(2):
+        node.lab.check()
+    assert ("standby", False) == (state(node.lab), node.here.exists())

@@ -15,6 +15,7 @@ from balancer import ROLES, Balancer
 from conftest import LabFactory
 from habeat.journal import Journal
 from habeat.lab.sites import ENVIRONMENT, PRIMARY, EmbeddedWitness, Lab
+from habeat.roles import SWITCHED
 
 MakeBalancer = Callable[..., Balancer]
 
@@ -60,14 +61,17 @@ def test_there_and_back(make: MakeBalancer, role: str) -> None:
     assert ("ready take tell untell give", "standby", False) == (node.asked(), state(lab), node.here.exists())
     assert not (lab.folder / f"promotion-{role}").exists()
     assert "is up" in said(lab)
+    with closing(Journal.open(lab.state_dir)) as journal:
+        assert journal.noted(SWITCHED) is None
 
 
 def test_nothing_runs_that_is_not_enabled(make: MakeBalancer) -> None:
     """A proxy whose switch is not enabled shows what would run, runs nothing, and ends well."""
     node = make("proxyserver", local={"proxy_enable_activate": False, "proxy_enable_deactivate": False})
-    node.kill()
+    node.lab.kill()
     said(node.lab)
     told = said(node.lab)
+    assert "nothing will be run, so no lock is taken" in told
     assert f"it would run: `{node.tool} ready`; `{node.tool} take`; `{node.tool} tell`" in told
     node.restore()
     said(node.lab)
@@ -215,9 +219,13 @@ def test_the_proof_is_fresh_in_every_attempt(make: MakeBalancer) -> None:
 
 
 def test_the_other_site_falls_silent_before_the_failback(make: MakeBalancer) -> None:
-    """A failback that failed goes on only while the other site announces; what still stands here stays (I5)."""
+    """A failback that failed goes on only while all checks see the other site announce; what still stands here stays."""
     node = make()
+    absent = node.lab.folder / "absent"
+    node.configure(other_site=[f"test -e {node.other}", f"test ! -e {absent}"])
+    absent.touch()
     node.take_over()
+    absent.unlink()
     node.spoil("untell", "fail")
     node.spoil("give", "lie")
     node.restore()
@@ -369,6 +377,16 @@ def test_what_cannot_be_mended_is_told(make: MakeBalancer) -> None:
     assert "could not be mended" in said(node.lab, code=1)
     node.spoil("take", None)
     assert "stands again" in said(node.lab)
+
+
+def test_nothing_is_mended_that_is_not_enabled(make: MakeBalancer) -> None:
+    """What is lost after its switch was disabled is told in every cycle with what would run, and nothing runs."""
+    node = make("proxyserver")
+    node.take_over()
+    node.here.unlink()
+    node.configure(local={"proxy_enable_activate": False})
+    assert f"it is not enabled; it would run: `{node.tool} ready`" in said(node.lab, code=3)
+    assert "ready take tell" == node.asked()
 
 
 def test_nothing_is_mended_against_the_other_site(make: MakeBalancer) -> None:
