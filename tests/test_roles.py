@@ -13,10 +13,12 @@ from habeat.consul import Consul
 from habeat.http import Endpoint
 from habeat.journal import Journal
 from habeat.lab.sites import Lab
+from habeat.machine import Command
+from habeat.model import Waiting
 from habeat.node import target_of
 from habeat.roles import Traits, traits_of
 from habeat.roles.assembly import plan_of
-from habeat.saga import Plan
+from habeat.saga import Job, Plan
 
 
 def given(lab: Lab) -> tuple[Traits, Plan]:
@@ -44,6 +46,17 @@ def test_traits_fit_the_plan(lab: Lab, site: str) -> None:
     traits, plan = given(lab)
     assert_fit(traits, plan)
     assert traits.automatic == bool(plan.deactivate)
+
+
+def test_mending_looks_again(lab: Lab) -> None:
+    """Between the evidence and the mending the other site may have come back: the step looks itself, and leaves it."""
+    node = Balancer(lab)
+    config = load(lab.config)
+    with closing(Journal.open(lab.state_dir)) as journal:
+        (step,) = plan_of(config, target_of(config), journal, Consul(Endpoint("127.0.0.1", 1))).mend
+        outcome = step.run(Job(1, 1, Command.MEND))
+    assert outcome == Waiting(f"the other site announces it: test -e {node.other} says yes")
+    assert not node.asked()
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -389,6 +389,34 @@ def test_nothing_is_mended_that_is_not_enabled(make: MakeBalancer) -> None:
     assert "ready take tell" == node.asked()
 
 
+def test_nothing_is_mended_while_another_holds_the_lock(make: MakeBalancer) -> None:
+    """Mending, too, is done by one instance at a time (I2)."""
+    node = make()
+    node.take_over()
+    node.here.unlink()
+    assert isinstance(node.lab.witness, EmbeddedWitness)
+    mesh = node.lab.witness.mesh
+    mesh.sessions.add("another")
+    mesh.keys[f"habeat/failover/mta/{PRIMARY}"] = {"Session": "another", "Value": "bXRhMw==", "LockIndex": 1}
+    assert "is held by mta3" in said(node.lab, code=3)
+    assert "ready take tell" == node.asked()
+
+
+def test_a_failback_that_is_disabled_in_the_middle(make: MakeBalancer) -> None:
+    """A failback that a person disables after it began runs nothing more, shows what would run, and is told ever after."""
+    node = make("proxyserver")
+    node.take_over()
+    node.spoil("give", "lie")
+    node.restore()
+    said(node.lab)
+    said(node.lab, code=1)
+    node.spoil("give", None)
+    node.configure(local={"proxy_enable_deactivate": False})
+    assert f"it would run: `{node.tool} untell`; `{node.tool} give`" in said(node.lab)
+    assert "is still here" in said(node.lab)
+    assert ("ready take tell untell give", True) == (node.asked(), node.here.exists())
+
+
 def test_nothing_is_mended_against_the_other_site(make: MakeBalancer) -> None:
     """What the other site announces again is not taken back, dead as its node may look."""
     node = make()
