@@ -417,6 +417,24 @@ def test_a_failback_that_is_disabled_in_the_middle(make: MakeBalancer) -> None:
     assert ("ready take tell untell give", True) == (node.asked(), node.here.exists())
 
 
+def test_a_second_death_in_the_failback_that_is_none(make: MakeBalancer) -> None:
+    """When the node dies in its failback and returns before anything more is done, the failback is not forgotten."""
+    node = make()
+    node.take_over()
+    node.spoil("give", "fail")
+    node.restore()
+    said(node.lab)
+    said(node.lab, code=1)
+    node.lab.kill()
+    said(node.lab, code=3)
+    assert "the other site still announces" in said(node.lab, code=3)
+    node.lab.restore()
+    node.spoil("give", None)
+    assert "what an earlier failover took over is still here" in said(node.lab)
+    said(node.lab)
+    assert ("standby", False) == (state(node.lab), node.here.exists())
+
+
 def test_nothing_is_mended_against_the_other_site(make: MakeBalancer) -> None:
     """What the other site announces again is not taken back, dead as its node may look."""
     node = make()

@@ -50,7 +50,8 @@ class Ended:
 class Cycle:
     """What one instance runs again and again.
 
-    `plan` is made only when there is something to do; `held` tells whether habeat holds the HA module stopped.
+    `plan` is made only when there is something to do; `held` tells whether habeat holds the HA module stopped, `taken`
+    whether it has that or anything else to give back.
     """
 
     target: Target
@@ -63,6 +64,7 @@ class Cycle:
     report: Report
     files: LockFiles
     held: Callable[[], bool]
+    taken: Callable[[], bool]
 
     def run(self) -> Ended:
         """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
@@ -89,7 +91,7 @@ class Cycle:
             memory=memory,
             pause=self.journal.paused(now),
             acknowledged=self.journal.acknowledged(memory.failover),
-            begun=begun,
+            begun=begun or self.taken(),
             repeats=self.traits.repeats,
             automatic=self.traits.automatic,
             stays=self.traits.stays,

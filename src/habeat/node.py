@@ -93,6 +93,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             module=config.local.module_file,
         ),
         held=lambda: journal.noted(HELD) is not None,
+        taken=lambda: any(journal.noted(name) is not None for name in (HELD, SWITCHED)),
     )
 
 

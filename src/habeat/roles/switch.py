@@ -141,6 +141,8 @@ class Takeover:
         if progress is not None and progress.way == ACTIVATE and not progress.complete:
             came = f"{len(progress.done)} of {len(self.switch.activate)} commands"
             return f"it was cut short after {came}, and is undone next"
+        if progress is not None and progress.failover != failover:
+            return "nothing was run, and what an earlier failover took over is still here"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
         return (last and last.detail) or "there was nothing left to do"
