@@ -421,7 +421,7 @@ def test_announcements(sight: Sight) -> None:
             here, there = {type(one) for one in ours}, {type(one) for one in theirs}
             seen = judge(announcing(ours, theirs, base), Policy())
             assert sight is seen.sight
-            assert (Down in here and Up not in there) == seen.lost
+            assert (Down in here and Up not in there and not seen.back) == seen.lost
             assert (Up in there) == seen.contested
             assert (Down in here and there == {Down}) == seen.orphaned
             assert (Unknown in here) == seen.veiled

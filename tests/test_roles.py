@@ -55,7 +55,7 @@ def test_mending_looks_again(lab: Lab) -> None:
     with closing(Journal.open(lab.state_dir)) as journal:
         (step,) = plan_of(config, target_of(config), journal, Consul(Endpoint("127.0.0.1", 1))).mend
         outcome = step.run(Job(1, 1, Command.MEND))
-    assert outcome == Waiting(f"the other site announces it: test -e {node.other} says yes")
+    assert outcome == Waiting(f"the other site still announces: test -e {node.other} says yes")
     assert not node.asked()
 
 

@@ -15,7 +15,8 @@ from balancer import ROLES, Balancer
 from conftest import LabFactory
 from habeat.journal import Journal
 from habeat.lab.sites import ENVIRONMENT, PRIMARY, EmbeddedWitness, Lab
-from habeat.roles import SWITCHED
+from habeat.model import Target
+from habeat.roles import switched
 
 MakeBalancer = Callable[..., Balancer]
 
@@ -62,7 +63,7 @@ def test_there_and_back(make: MakeBalancer, role: str) -> None:
     assert not (lab.folder / f"promotion-{role}").exists()
     assert "is up" in said(lab)
     with closing(Journal.open(lab.state_dir)) as journal:
-        assert journal.noted(SWITCHED) is None
+        assert journal.noted(switched(Target(role, "primary", PRIMARY, ""))) is None
 
 
 def test_nothing_runs_that_is_not_enabled(make: MakeBalancer) -> None:
@@ -162,8 +163,12 @@ def test_a_switch_that_is_taken_away(make: MakeBalancer) -> None:
     node.configure(local={"service_switch": ""})
     node.restore()
     said(node.lab)
-    assert "a person must give back what is still here" in said(node.lab)
-    assert "ready take tell" == node.asked()
+    for _ in range(2):
+        assert "by a switch that is no longer configured" in said(node.lab, code=3)
+    assert ("ready take tell", "failing_back") == (node.asked(), state(node.lab))
+    node.configure()
+    said(node.lab)
+    assert ("standby", False) == (state(node.lab), node.here.exists())
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -412,9 +417,12 @@ def test_a_failback_that_is_disabled_in_the_middle(make: MakeBalancer) -> None:
     said(node.lab, code=1)
     node.spoil("give", None)
     node.configure(local={"proxy_enable_deactivate": False})
-    assert f"it would run: `{node.tool} untell`; `{node.tool} give`" in said(node.lab)
-    assert "is still here" in said(node.lab)
-    assert ("ready take tell untell give", True) == (node.asked(), node.here.exists())
+    for _ in range(2):
+        assert f"it would run: `{node.tool} untell`; `{node.tool} give`" in said(node.lab, code=3)
+    assert ("ready take tell untell give", "failing_back") == (node.asked(), state(node.lab))
+    node.here.unlink()
+    assert "a person gave it back" in said(node.lab)
+    assert "standby" == state(node.lab)
 
 
 def test_a_second_death_in_the_failback_that_is_none(make: MakeBalancer) -> None:
@@ -433,6 +441,66 @@ def test_a_second_death_in_the_failback_that_is_none(make: MakeBalancer) -> None
     assert "what an earlier failover took over is still here" in said(node.lab)
     said(node.lab)
     assert ("standby", False) == (state(node.lab), node.here.exists())
+
+
+def test_nothing_is_taken_from_a_node_that_is_back(make: MakeBalancer) -> None:
+    """A takeover that did not work is not tried on against a node that is up again: it is broken off, and undone."""
+    node = make(other_site=[])
+    node.spoil("take", "lie")
+    node.kill()
+    said(node.lab)
+    said(node.lab, code=1)
+    node.spoil("take", None)
+    node.restore()
+    assert f"finished: it was broken off (3 commands ran, but test -e {node.here} says no" in said(node.lab)
+    said(node.lab)
+    assert ("standby", "ready take tell untell give") == (state(node.lab), node.asked())
+
+
+def test_two_roles_on_one_machine(make: MakeBalancer) -> None:
+    """What one role took over is none of another role's business, though both keep it in the same journal."""
+    node = make("mta")
+    node.take_over()
+    node.role = "video"
+    node.configure(verify=["false"])
+    said(node.lab)
+    assert "announcement" not in node.lab.run("explain").said
+
+
+def test_nothing_is_mended_without_proof(make: MakeBalancer) -> None:
+    """What is lost is not taken over again while it cannot be told whether the other site has it (I1)."""
+    node = make()
+    node.take_over()
+    node.here.unlink()
+    node.configure(other_site=["/nowhere/at/all"])
+    assert "it is not proved that the other site no longer announces" in said(node.lab, code=3)
+    assert ("ready take tell", False) == (node.asked(), node.here.exists())
+
+
+def test_the_other_site_falls_silent_while_it_is_given_back(make: MakeBalancer) -> None:
+    """A failback is finished only if the other site still announces after it; else the service is taken back."""
+    node = make()
+    node.configure(deactivate=[f"{node.tool} give", f"rm {node.other}"])
+    node.take_over()
+    node.restore()
+    said(node.lab)
+    assert "the other site is not seen to announce" in said(node.lab, code=3)
+    assert "Neither site announces" in said(node.lab)
+    assert ("active", True) == (state(node.lab), node.here.exists())
+
+
+def test_nobody_announces_while_a_person_is_waited_for(make: MakeBalancer) -> None:
+    """When the service is gone here before a person's failback, and the other site has it not, it is taken back."""
+    node = make("proxyserver", local={"proxy_enable_deactivate": False})
+    node.take_over()
+    node.restore()
+    said(node.lab)
+    said(node.lab)
+    assert "awaiting_failback" == state(node.lab)
+    node.here.unlink()
+    node.other.unlink()
+    assert "Neither site announces" in said(node.lab)
+    assert ("active", True) == (state(node.lab), node.here.exists())
 
 
 def test_nothing_is_mended_against_the_other_site(make: MakeBalancer) -> None:
@@ -504,7 +572,7 @@ def test_a_failback_after_which_nobody_announces(make: MakeBalancer) -> None:
     assert ("failing_back", False) == (state(node.lab), node.here.exists())
     node.other.unlink()
     told = said(node.lab)
-    assert "now neither site announces" in told
+    assert "Neither site announces" in told
     assert ("active", True) == (state(node.lab), node.here.exists())
 
 

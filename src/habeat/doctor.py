@@ -23,7 +23,7 @@ from habeat.journal import Journal, Recall, kept
 from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
 from habeat.node import consul_of, reach_of, services_of, target_of, witness_of
 from habeat.observe import Reach
-from habeat.roles import SWITCHED
+from habeat.roles import switched
 from habeat.roles.assembly import carbonio_of, directory_of, looks_of
 
 SLACK = 5.0
@@ -226,14 +226,14 @@ def _switch(config: Config, state_dir: Path, peer: Evidence) -> Iterator[Finding
         mend = f"name checks in {config.keys.switch}.{config.tool}.other_site"
         yield Finding(WARNING, "proof of the other site", says, mend)
     ours, theirs = looks_of(config)
-    switched = kept(state_dir) and _switched(state_dir)
-    yield from (_seen_here(look().evidence, look.address, switched=switched) for look in ours)
+    taken = kept(state_dir) and _taken(state_dir, target_of(config))
+    yield from (_seen_here(look().evidence, look.address, taken=taken) for look in ours)
     yield from (_seen_there(look().evidence, look.address, peer) for look in theirs)
 
 
-def _switched(state_dir: Path) -> bool:
+def _taken(state_dir: Path, target: Target) -> bool:
     with contextlib.suppress(JournalError), contextlib.closing(Journal.open(state_dir, create=False)) as journal:
-        return journal.noted(SWITCHED) is not None
+        return journal.noted(switched(target)) is not None
     return False
 
 
@@ -248,9 +248,9 @@ def _command(subject: str, command: Command) -> Finding:
     return Finding(GOOD, subject, f"`{command}` can be run")
 
 
-def _seen_here(evidence: Evidence, name: str, *, switched: bool) -> Finding:
+def _seen_here(evidence: Evidence, name: str, *, taken: bool) -> Finding:
     subject, mend = f"here: {name}", "a takeover could not be proved: mend what it names"
-    if isinstance(evidence, Up) and not switched:
+    if isinstance(evidence, Up) and not taken:
         mend = "habeat took nothing over; whoever did must give it back, or the check says yes to something else"
         return Finding(WARNING, subject, evidence.reason, mend)
     return (

@@ -71,17 +71,18 @@ def _announced(verdict: Verdict, snapshot: Snapshot) -> Verdict:
     ours, theirs = ([type(probe.evidence) for probe in probes] for probes in (snapshot.ours, snapshot.theirs))
     seen, gone = bool(theirs) and set(theirs) == {Up}, bool(theirs) and set(theirs) == {Down}
     amiss = [probe for probe in snapshot.ours if not isinstance(probe.evidence, Up)]
-    heard = snapshot.theirs if seen or not gone else ()
+    heard = snapshot.theirs if seen or not gone or verdict.sight is Sight.UP else ()
     told = [
         verdict.why,
         *(f"here {_probed(amiss)}" for _ in amiss[:1]),
         *(f"the other site: {_probed(heard)}" for _ in heard[:1]),
     ]
+    back = seen if verdict.sight is Sight.UNREACHABLE else verdict.sight is Sight.UP and (seen or not theirs)
     return replace(
         verdict,
         why="; ".join(told),
-        back=seen if verdict.sight is Sight.UNREACHABLE else verdict.sight is Sight.UP and (seen or not theirs),
-        lost=Down in ours and Up not in theirs,
+        back=back,
+        lost=Down in ours and Up not in theirs and not back,
         contested=Up in theirs,
         orphaned=Down in ours and gone,
         veiled=Unknown in ours,

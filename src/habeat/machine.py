@@ -150,7 +150,7 @@ _CARE = "{target} is no longer surely dead ({why}): nothing more is taken over, 
 _HOLD_BACK = "The failback of {target} is held: {why}. " + _NOTHING
 _STILL = "{target} was failed over. Now: {why}. " + _NOTHING
 _MEND = "What was taken over from {target} no longer stands here: {why}. It is mended."
-_ORPHANED = "The failback of {target} is broken off, since now neither site announces: {why}. It is taken over again."
+_ORPHANED = "Neither site announces what was taken over from {target}: {why}. It is taken over again."
 
 TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     State.STANDBY: {
@@ -304,21 +304,26 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     },
     State.AWAITING_FAILBACK: {
         Sight.UP: (
+            Row("W10", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("W1", _G.ACKNOWLEDGED, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is up: {why}. The last failover was acknowledged; it is watched as before."),
             Row("W2", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.INFO, 0,
                 "{target} is up: {why}. {stays}; `habeat ack` ends this reminder."),
         ),
         Sight.SERVICE_DOWN: (
+            Row("W11", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("W9", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
         ),
         Sight.UNREACHABLE: (
+            Row("W12", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("W3", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _UNREACHABLE),
         ),
         Sight.UNKNOWN: (
+            Row("W13", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("W4", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 3, _CANNOT_TELL),
         ),
         Sight.DOWN: (
+            Row("W14", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("W5", _G.UNCONFIRMED, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0, _CONFIRMING),
             Row("W6", _G.PAUSED, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _PAUSED),
             Row("W7", _G.COOLING, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _COOLING),

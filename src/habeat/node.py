@@ -19,7 +19,7 @@ from habeat.observe import Observer, Reach, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
-from habeat.roles import HELD, SWITCHED, traits_of
+from habeat.roles import HELD, switched, traits_of
 
 if TYPE_CHECKING:
     from habeat.saga import Plan
@@ -71,7 +71,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
 
     def observe(now: float) -> Snapshot:
         active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
-        if config.switch is None or not (active or journal.noted(SWITCHED)):
+        if config.switch is None or not (active or journal.noted(switched(target))):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
@@ -93,7 +93,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             module=config.local.module_file,
         ),
         held=lambda: journal.noted(HELD) is not None,
-        taken=lambda: any(journal.noted(name) is not None for name in (HELD, SWITCHED)),
+        taken=lambda: any(journal.noted(name) is not None for name in (HELD, switched(target))),
     )
 
 

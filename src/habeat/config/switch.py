@@ -100,11 +100,11 @@ class FrrCheck(Check):
         """Return what is wrong with it, or None."""
         if self.instance and not _NAME.fullmatch(self.instance.replace("-", "_")):
             return f"instance: expected a name, found {self.instance!r}"
-        try:
-            ipaddress.ip_address(self.peer)
-        except ValueError:
-            return f"peer: expected an IP address, found {self.peer!r}"
-        return _prefix_flaw(self.prefix)
+        with contextlib.suppress(ValueError):
+            if "%" not in self.peer:
+                ipaddress.ip_address(self.peer)
+                return _prefix_flaw(self.prefix)
+        return f"peer: expected an IP address, found {self.peer!r}"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _meant_for_a_shell(text: str) -> str | None:
 
 def _prefix_flaw(text: str) -> str | None:
     with contextlib.suppress(ValueError):
-        if "/" in text:
+        if re.fullmatch(r"[0-9a-fA-F:.]+/[0-9]+", text):
             ipaddress.ip_network(text)
             return None
     return f"prefix: expected a network such as 192.0.2.10/32, found {text!r}"

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from habeat.config.model import Config
+from habeat.model import Target
 
 HELD = "ha-module"
 """The journal's note that habeat stopped the HA module, and must start it again."""
 
-SWITCHED = "switch"
-"""The journal's note of how far taking over or giving back came; there while there is something to give back."""
+
+def switched(target: Target) -> str:
+    """Return the name of the journal's note of how far taking over or giving back came; there until it is all back."""
+    return f"switch {target.key}"
 
 
 @dataclass(frozen=True)

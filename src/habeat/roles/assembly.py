@@ -18,6 +18,7 @@ from habeat.consul import Consul
 from habeat.journal import Journal, Recall
 from habeat.model import Target
 from habeat.observe.announcement import Look, look
+from habeat.roles import switched
 from habeat.roles.appserver import Appserver, Options
 from habeat.roles.switch import Takeover, watch_only
 from habeat.saga import Plan
@@ -31,7 +32,7 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
     if config.local.role == "appserver":
         return appserver(config, target, journal, consul, Runner(config.carbonio.user, descriptor, secrets))
     if config.switch is None:
-        return watch_only(journal)
+        return watch_only(journal, switched(target))
     ours, theirs = looks_of(config, descriptor)
     return Takeover(
         switch=config.switch,
@@ -41,6 +42,7 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
         theirs=theirs,
         lock=_lock(config, f"{target.role}/{target.name}", journal, consul, waits=False),
         journal=journal,
+        note=switched(target),
         hold=lambda: _paused(journal),
         clock=time.monotonic,
         sleep=time.sleep,

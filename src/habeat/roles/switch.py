@@ -20,7 +20,6 @@ from habeat.errors import CommandError
 from habeat.journal import Journal
 from habeat.model import Done, Down, Evidence, Failed, Outcome, Probe, Up, Waiting, known
 from habeat.observe import Service
-from habeat.roles import SWITCHED
 from habeat.saga import Job, Plan, Step
 
 QUOTED = 300
@@ -43,7 +42,8 @@ class Takeover:
     """The steps; each may be run again after it was cut off at any point.
 
     `ours` and `theirs` are looks at the announcement here and in the other site, `runs` tells whether the commands of
-    a way may really be run, `hold` why none may be run now. `clock` and `sleep` are in seconds, and only for waiting.
+    a way may really be run, `hold` why none may be run now. `note` is the name of the journal's note. `clock` and
+    `sleep` are in seconds, and only for waiting.
     """
 
     switch: Switch
@@ -53,6 +53,7 @@ class Takeover:
     theirs: Sequence[Service]
     lock: SharedLock
     journal: Journal
+    note: str
     hold: Callable[[], str | None]
     clock: Callable[[], float]
     sleep: Callable[[float], None]
@@ -118,21 +119,25 @@ class Takeover:
         """Run the commands that give back, until the checks say that it is no longer here."""
         if self._progress() is None:
             return Done("habeat took nothing over, so there is nothing to give back")
-        if not self.runs(DEACTIVATE):
-            return Done(f"nothing is run, since it is not enabled; it would run: {_listed(self.switch.deactivate)}")
-        outcome = self._reach(job, DEACTIVATE, self.switch.deactivate, Down)
+        by_hand = not self.runs(DEACTIVATE)
+        if by_hand and not (self.ours and _all(_look(self.ours), Down)):
+            return Waiting(f"it is not enabled; it would run: {_listed(self.switch.deactivate)}")
+        outcome = (
+            Done("a person gave it back") if by_hand else self._reach(job, DEACTIVATE, self.switch.deactivate, Down)
+        )
         if isinstance(outcome, Done):
-            self.journal.note(SWITCHED, None)
+            if isinstance(fallen := self.other_back(job), Waiting):
+                return fallen
+            self.journal.note(self.note, None)
         return outcome
 
     def mend(self, job: Job) -> Outcome:
-        """Take over anew what no longer stands here, unless the other site has it by now."""
-        seen = [probe for probe in _look(self.theirs) if isinstance(probe.evidence, Up)]
-        if seen:
-            return Waiting(f"the other site announces it: {_told(seen)}")
+        """Take over anew what no longer stands here, with the same proof as the first time."""
         if not self.runs(ACTIVATE):
             return Waiting(f"it is not enabled; it would run: {_listed(self.switch.activate)}")
         self.lock.acquire()
+        if isinstance(doubt := self.other_gone(job), Waiting):
+            return doubt
         return self._reach(job, ACTIVATE, self.switch.activate, Up)
 
     def summary(self, failover: int) -> str:
@@ -145,7 +150,8 @@ class Takeover:
             return "nothing was run, and what an earlier failover took over is still here"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
-        return (last and last.detail) or "there was nothing left to do"
+        detail = (last and last.detail) or "there was nothing left to do"
+        return detail if last is None or last.outcome == "done" else f"it was broken off ({detail})"
 
     # -- how a list of commands is run
 
@@ -200,29 +206,29 @@ class Takeover:
         return probes
 
     def _progress(self) -> Progress | None:
-        noted = self.journal.noted(SWITCHED)
+        noted = self.journal.noted(self.note)
         return known(Progress, json.loads(noted)) if noted else None
 
     def _note(self, progress: Progress) -> None:
-        self.journal.note(SWITCHED, json.dumps(asdict(progress)))
+        self.journal.note(self.note, json.dumps(asdict(progress)))
 
 
-def watch_only(journal: Journal) -> Plan:
+def watch_only(journal: Journal, note: str) -> Plan:
     """Return the plan of a node that has no switch (any more): it only tells."""
 
-    def told() -> str:
-        return WATCHES if journal.noted(SWITCHED) is None else FORGOTTEN
+    def deactivate(_job: Job) -> Outcome:
+        return Done(WATCHES) if journal.noted(note) is None else Waiting(FORGOTTEN)
 
     return Plan(
-        activate=(Step("activate", lambda _job: Done(told()), needs_down=True),),
-        deactivate=(Step("deactivate", lambda _job: Done(told())),),
-        summary=lambda _failover: told(),
+        activate=(Step("activate", lambda _job: Done(WATCHES), needs_down=True),),
+        deactivate=(Step("deactivate", deactivate),),
+        summary=lambda _failover: WATCHES,
         undone=lambda _failover: 0,
     )
 
 
 WATCHES = "no switch is configured for this role, so nothing is moved"
-FORGOTTEN = "habeat took over by a switch that is no longer configured, so a person must give back what is still here"
+FORGOTTEN = "habeat took over by a switch that is no longer configured: configure it again, so that it can give back"
 
 
 def _start(progress: Progress | None, job: Job, way: str, commands: Sequence[Command]) -> int:
