@@ -45,7 +45,7 @@ def everything() -> Iterator[tuple[Verdict, Circumstances]]:
     """Yield every state, sight and combination of what guards look at."""
     switches = itertools.product([False, True], repeat=len(FLAGS))
     for state, sight, flags in itertools.product(State, Sight, switches):
-        taken = state in (State.ACTIVE, State.FAILING_BACK, State.AWAITING_FAILBACK)
+        taken = state in (State.FAILING_OVER, State.ACTIVE, State.FAILING_BACK, State.AWAITING_FAILBACK)
         for downs, ups, paused, ended in itertools.product((0, 1, 5), (0, 5), (False, True), (None, 990.0, -90000.0)):
             memory = Memory(state.value, downs, ups, 995.0, 7, ended)
             facts = circumstances(memory, paused=paused, **dict(zip(FLAGS, flags, strict=True)))

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -465,6 +466,38 @@ def test_two_roles_on_one_machine(make: MakeBalancer) -> None:
     node.configure(verify=["false"])
     said(node.lab)
     assert "announcement" not in node.lab.run("explain").said
+
+
+def test_a_reboot_in_the_middle_of_a_list(make: MakeBalancer) -> None:
+    """What a list set up before a reboot may be gone after it, so the list begins with its first command (I3)."""
+    node = make(checked=False)
+    node.spoil("tell", "fail")
+    node.kill()
+    said(node.lab)
+    said(node.lab, code=1)
+    with closing(sqlite3.connect(node.lab.state_dir / "habeat.db", isolation_level=None)) as journal:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        journal.execute("UPDATE note SET value=replace(value, ?, 'another')", (boot,))
+    node.spoil("tell", None)
+    said(node.lab)
+    assert "ready take tell ready take tell" == node.asked()
+
+
+def test_a_half_takeover_from_a_node_that_is_back_unreachably(make: MakeBalancer) -> None:
+    """A takeover that is half done is given back to a node that lives, unreachable from here, and announces."""
+    node = make()
+    node.configure(verify=[f"test -e {node.here}", "false"])
+    node.kill()
+    said(node.lab)
+    said(node.lab, code=1)
+    assert isinstance(node.lab.witness, EmbeddedWitness)
+    node.lab.witness.revive(PRIMARY)
+    node.other.touch()
+    said(node.lab, code=3)
+    said(node.lab)
+    node.configure()
+    said(node.lab)
+    assert ("standby", False) == (state(node.lab), node.here.exists())
 
 
 def test_nothing_is_mended_without_proof(make: MakeBalancer) -> None:

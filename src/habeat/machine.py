@@ -85,6 +85,7 @@ class Guard(Enum):
     ACKNOWLEDGED = "acknowledged by a person"
     LOST = "what was taken over no longer stands here, and nobody else has it; not paused"
     ORPHANED = "surely neither site announces it; not paused"
+    RETURNED = "begun, and back for enough cycles"
     AMISS = "it does not surely stand here, or the other site has it"
 
 
@@ -210,6 +211,8 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
         ),
         Sight.UNREACHABLE: (
             Row("F4", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
+            Row("F16", _G.RETURNED, _S.FAILING_OVER, _C.CLOSE, _L.ERROR, 0,
+                "{target} is back in mid-failover, though not reachable from here: {why}. Nothing more is taken over."),
             Row("F5", _G.BEGUN, _S.FAILING_OVER, _C.CARE, _L.ERROR, 3, _CARE),
             Row("F6", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
         ),
@@ -436,6 +439,7 @@ def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
         Guard.NOT_BACK: memory.ups < policy.confirmations,
         Guard.MANUAL: not facts.automatic,
         Guard.ACKNOWLEDGED: facts.acknowledged,
+        Guard.RETURNED: facts.begun and memory.ups >= policy.confirmations,
         Guard.LOST: verdict.lost and facts.pause is None,
         Guard.ORPHANED: verdict.orphaned and facts.pause is None,
         Guard.AMISS: verdict.lost or verdict.veiled or verdict.contested,

@@ -24,6 +24,7 @@ from habeat.roles.switch import Takeover, watch_only
 from habeat.saga import Plan
 
 LDAP_TIMEOUT = 5.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, descriptor: int | None = None) -> Plan:
@@ -43,6 +44,7 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
         lock=_lock(config, f"{target.role}/{target.name}", journal, consul, waits=False),
         journal=journal,
         note=switched(target),
+        boot=BOOT_ID.read_text(encoding="ascii").strip(),
         hold=lambda: _paused(journal),
         clock=time.monotonic,
         sleep=time.sleep,

@@ -29,10 +29,11 @@ ACTIVATE, DEACTIVATE = "activate", "deactivate"
 
 @dataclass(frozen=True)
 class Progress:
-    """Which commands of a list are done; the next one may have been run too."""
+    """Which commands of a list are done since the machine started; the next one may have been run too."""
 
     way: str
     failover: int
+    boot: str
     done: Sequence[str] = ()
     complete: bool = False
 
@@ -42,8 +43,8 @@ class Takeover:
     """The steps; each may be run again after it was cut off at any point.
 
     `ours` and `theirs` are looks at the announcement here and in the other site, `runs` tells whether the commands of
-    a way may really be run, `hold` why none may be run now. `note` is the name of the journal's note. `clock` and
-    `sleep` are in seconds, and only for waiting.
+    a way may really be run, `hold` why none may be run now. `note` is the name of the journal's note, `boot` what
+    tells this start of the machine from others. `clock` and `sleep` are in seconds, and only for waiting.
     """
 
     switch: Switch
@@ -54,6 +55,7 @@ class Takeover:
     lock: SharedLock
     journal: Journal
     note: str
+    boot: str
     hold: Callable[[], str | None]
     clock: Callable[[], float]
     sleep: Callable[[float], None]
@@ -160,8 +162,8 @@ class Takeover:
         progress, ran = self._progress(), 0
         complaints: list[str] = []
         if not self._stands(progress, job, way, wanted):
-            start = _start(progress, job, way, commands)
-            self._note(Progress(way, job.failover, _texts(commands[:start])))
+            start = self._start(progress, job, way, commands)
+            self._note(Progress(way, job.failover, self.boot, _texts(commands[:start])))
             for place in range(start, len(commands)):
                 if (why := self.hold() or self.lock.lost()) is not None:
                     return Waiting(f"{why}; {place} of {len(commands)} commands are done")
@@ -170,8 +172,8 @@ class Takeover:
                     return Failed(f"command {place + 1} of {len(commands)}: {told}; {place} of them are done")
                 complaints += [told] if told else []
                 ran += 1
-                self._note(Progress(way, job.failover, _texts(commands[: place + 1])))
-            self._note(Progress(way, job.failover, _texts(commands), complete=True))
+                self._note(Progress(way, job.failover, self.boot, _texts(commands[: place + 1])))
+            self._note(Progress(way, job.failover, self.boot, _texts(commands), complete=True))
         probes = self._await(self.ours, wanted)
         complained = "; ".join(complaints)
         if not _all(probes, wanted):
@@ -182,9 +184,19 @@ class Takeover:
 
     def _stands(self, progress: Progress | None, job: Job, way: str, wanted: type[Evidence]) -> bool:
         """Tell whether the whole list was run before, and what it is for holds."""
-        if progress is None or not progress.complete or (progress.way, progress.failover) != (way, job.failover):
+        if progress is None or not progress.complete or not self._same(progress, job, way):
             return False
         return not self.ours or _all(_look(self.ours), wanted)
+
+    def _start(self, progress: Progress | None, job: Job, way: str, commands: Sequence[Command]) -> int:
+        """Return at which command a list begins: where it was cut off, or, also if it was changed since, the first."""
+        if progress is None or progress.complete or not self._same(progress, job, way):
+            return 0
+        done = len(progress.done)
+        return done if list(progress.done) == _texts(commands[:done]) else 0
+
+    def _same(self, progress: Progress, job: Job, way: str) -> bool:
+        return (progress.way, progress.failover, progress.boot) == (way, job.failover, self.boot)
 
     def _run(self, command: Command) -> str:
         """Run one command, and return its complaint, or ""."""
@@ -229,14 +241,6 @@ def watch_only(journal: Journal, note: str) -> Plan:
 
 WATCHES = "no switch is configured for this role, so nothing is moved"
 FORGOTTEN = "habeat took over by a switch that is no longer configured: configure it again, so that it can give back"
-
-
-def _start(progress: Progress | None, job: Job, way: str, commands: Sequence[Command]) -> int:
-    """Return at which command a list begins: where it was cut off, or with the first; also if it was changed since."""
-    if progress is None or progress.complete or (progress.way, progress.failover) != (way, job.failover):
-        return 0
-    done = len(progress.done)
-    return done if list(progress.done) == _texts(commands[:done]) else 0
 
 
 def _texts(commands: Sequence[Command]) -> list[str]:
