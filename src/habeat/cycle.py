@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from habeat.errors import HabeatError
 from habeat.grounds import Grounds, conclude
 from habeat.journal import Journal
-from habeat.judge import blind_spot
+from habeat.judge import blind_spot, probed
 from habeat.machine import Circumstances, Command, Decision, Level, State, settle
 from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Up, Verdict
 from habeat.report.lockfiles import LockFiles
@@ -113,16 +113,16 @@ class Cycle:
         return settled
 
     def _hold(self) -> str | None:
-        pause = self.journal.paused(self.clock())
-        return f"habeat is paused by {pause.owner} ({pause.reason})" if pause else None
+        return self.journal.hold(self.clock())
 
     def _warn(self, snapshot: Snapshot, verdict: Verdict, decision: Decision) -> None:
         if decision.after is State.STANDBY and self.held():
             self.report.say(Level.ERROR, "habeat stopped the HA module and nothing will start it: start it by hand.")
         left = [probe for probe in snapshot.ours if isinstance(probe.evidence, Up)]
         if decision.after is State.STANDBY and left:
-            told = "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in left)
-            self.report.say(Level.ERROR, f"What habeat took over from {self.target.name} is still here: {told}.")
+            self.report.say(
+                Level.ERROR, f"What habeat took over from {self.target.name} is still here: {probed(left)}."
+            )
         blind = blind_spot(snapshot, self.policy) if verdict.sight is Sight.UP else None
         if blind:
             self.report.say(Level.WARNING, f"If {self.target.name} died now, habeat could not be sure of it: {blind}.")

@@ -46,14 +46,14 @@ def _judged(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  on
     unsent = [probe for probe in snapshot.probes if isinstance(probe.evidence, Unknown)]
     alive = [vote for vote in votes if isinstance(vote.evidence, Up)]
     dead = [vote for vote in votes if isinstance(vote.evidence, Down)]
-    silence = _probed(probes)
+    silence = probed(probes)
 
     if reached:
         return _reached(snapshot, reached[0], policy)
     if alive:
         return Verdict(Sight.UNREACHABLE, "J2", f"{silence}, but {tell(votes)}")
     if unsent or not snapshot.probes:
-        return Verdict(Sight.UNKNOWN, "J3", f"the probe could not be made: {_probed(unsent) or 'none is configured'}")
+        return Verdict(Sight.UNKNOWN, "J3", f"the probe could not be made: {probed(unsent) or 'none is configured'}")
     if snapshot.gateways and not any(isinstance(probe.evidence, Up) for probe in snapshot.gateways):
         names = ", ".join(probe.address for probe in snapshot.gateways)
         return Verdict(Sight.UNKNOWN, "J4", f"this host is cut off: no gateway answers ({names})")
@@ -74,8 +74,8 @@ def _announced(verdict: Verdict, snapshot: Snapshot) -> Verdict:
     heard = snapshot.theirs if seen or not gone or verdict.sight is Sight.UP else ()
     told = [
         verdict.why,
-        *(f"here {_probed(amiss)}" for _ in amiss[:1]),
-        *(f"the other site: {_probed(heard)}" for _ in heard[:1]),
+        *(f"here {probed(amiss)}" for _ in amiss[:1]),
+        *(f"the other site: {probed(heard)}" for _ in heard[:1]),
     ]
     back = seen if verdict.sight is Sight.UNREACHABLE else verdict.sight is Sight.UP and (seen or not theirs)
     return replace(
@@ -98,7 +98,7 @@ def _reached(snapshot: Snapshot, first: Probe, policy: Policy) -> Verdict:
         works = "" if idle else snapshot.asked_services
         return Verdict(Sight.UP, "J1", f"{first.address} {first.evidence.reason}", reached=True, served=works)
     votes = tuple(weigh(vote, snapshot, policy) for vote in snapshot.service_votes)
-    seen = _probed([first, *(probe for probe in snapshot.services if probe is not first)])
+    seen = probed([first, *(probe for probe in snapshot.services if probe is not first)])
     said = f"{seen}{f'; {tell(votes)}' if votes else ''}"
     if not policy.service_down:
         return Verdict(Sight.SERVICE_DOWN, "J8", said, reached=True)
@@ -128,7 +128,8 @@ def _doubt(snapshot: Snapshot, votes: tuple[Vote, ...], policy: Policy) -> str |
     return "neither enough witnesses confirm it nor a second port that says so itself"
 
 
-def _probed(probes: Iterable[Probe]) -> str:
+def probed(probes: Iterable[Probe]) -> str:
+    """Return what was asked and what it gave as one clause."""
     return "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in probes)
 
 
@@ -163,7 +164,7 @@ def blind_spot(snapshot: Snapshot, policy: Policy) -> str | None:
     """Return what would keep us from failing over if the target died now, or None where nothing would."""
     unsent = [probe for probe in snapshot.services if isinstance(probe.evidence, Unknown)]
     if unsent:
-        return _probed(unsent)
+        return probed(unsent)
     wrong = [vote for vote in snapshot.votes if isinstance(vote.evidence, Down)]
     if wrong:
         return f"{tell(wrong)}, although it answers"

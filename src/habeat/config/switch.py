@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +172,11 @@ class Switch:
     )
     timeout: Duration = setting(Duration(30.0), "how long one of the commands or checks may take")
     settle: Duration = setting(Duration(15.0), "how long after the commands the checks may take to agree")
+
+
+def listed(commands: Sequence[Command]) -> str:
+    """Return commands as they stand in a sentence."""
+    return "; ".join(f"`{command}`" for command in commands) or "nothing, since no commands are configured"
 
 
 Switches = dict[str, Switch]

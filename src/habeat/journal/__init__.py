@@ -292,6 +292,11 @@ class Journal(Ledger):
         ).fetchone()
         return Pause(**row) if row else None
 
+    def hold(self, now: float) -> str | None:
+        """Return why nothing may be done now, by a person's order, or None."""
+        pause = self.paused(now)
+        return f"habeat is paused by {pause.owner} ({pause.reason})" if pause else None
+
     @translated
     def acknowledge(self, owner: str, reason: str, now: float) -> None:
         """Write that a person has seen the last failover and allows the next."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from habeat.config.model import Config
+from habeat.config.switch import listed
 from habeat.model import Target
 
 HELD = "ha-module"
@@ -48,9 +49,9 @@ def traits_of(config: Config) -> Traits:
     switch = config.switch
     if switch is None or not config.runs("activate") or config.runs("deactivate"):
         return Traits("activate")
-    would = "; ".join(f"`{command}`" for command in switch.deactivate) or "nothing, since no commands are configured"
     return Traits(
         "activate",
         automatic=False,
-        stays=f"Nothing is given back by itself, since proxy_enable_deactivate is false; it would run: {would}",
+        stays="Nothing is given back by itself, since proxy_enable_deactivate is false; "
+        f"it would run: {listed(switch.deactivate)}",
     )

@@ -45,7 +45,7 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
         journal=journal,
         note=switched(target),
         boot=BOOT_ID.read_text(encoding="ascii").strip(),
-        hold=lambda: _paused(journal),
+        hold=lambda: journal.hold(time.time()),
         clock=time.monotonic,
         sleep=time.sleep,
     ).plan()
@@ -58,11 +58,6 @@ def looks_of(config: Config, descriptor: int | None = None) -> tuple[list[Look],
         return [], []
     ours = [look(check, runner, switch.timeout, ours=True) for check in switch.verify]
     return ours, [look(check, runner, switch.timeout, ours=False) for check in switch.other_site]
-
-
-def _paused(journal: Journal) -> str | None:
-    pause = journal.paused(time.time())
-    return f"habeat is paused by {pause.owner} ({pause.reason})" if pause else None
 
 
 def _lock(config: Config, what: str, journal: Journal, consul: Consul, *, waits: bool) -> SharedLock:

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 
 from habeat.act.coordination import SharedLock
 from habeat.act.run import Runner
-from habeat.config.switch import Command, Switch
+from habeat.config.switch import Command, Switch, listed
 from habeat.errors import CommandError
 from habeat.journal import Journal
+from habeat.judge import probed
 from habeat.model import Done, Down, Evidence, Failed, Outcome, Probe, Up, Waiting, known
 from habeat.observe import Service
 from habeat.saga import Job, Plan, Step
@@ -94,15 +95,15 @@ class Takeover:
             return Done("it is not checked whether the other site still announces")
         probes = self._await(self.theirs, Down)
         if _all(probes, Down):
-            return Done(f"the other site is gone: {_told(probes)}")
+            return Done(f"the other site is gone: {probed(probes)}")
         if any(isinstance(probe.evidence, Up) for probe in probes):
-            return Waiting(f"the other site still announces: {_told(probes)}")
-        return Waiting(f"it is not proved that the other site no longer announces: {_told(probes)}")
+            return Waiting(f"the other site still announces: {probed(probes)}")
+        return Waiting(f"it is not proved that the other site no longer announces: {probed(probes)}")
 
     def activate(self, job: Job) -> Outcome:
         """Run the commands that take over, until the checks say that it is here."""
         if not self.runs(ACTIVATE):
-            return Done(f"nothing is run, since it is not enabled; it would run: {_listed(self.switch.activate)}")
+            return Done(f"nothing is run, since it is not enabled; it would run: {listed(self.switch.activate)}")
         progress = self._progress()
         if progress is None and self.ours and _all(_look(self.ours), Up):
             return Done("it is here already, and not by habeat: nothing is run, and nothing will be given back")
@@ -114,8 +115,8 @@ class Takeover:
             return Done("it is not checked whether the other site announces")
         probes = _look(self.theirs)
         if not _all(probes, Up):
-            return Waiting(f"the other site is not seen to announce: {_told(probes)}")
-        return Done(f"the other site announces again: {_told(probes)}")
+            return Waiting(f"the other site is not seen to announce: {probed(probes)}")
+        return Done(f"the other site announces again: {probed(probes)}")
 
     def deactivate(self, job: Job) -> Outcome:
         """Run the commands that give back, until the checks say that it is no longer here."""
@@ -123,7 +124,7 @@ class Takeover:
             return Done("habeat took nothing over, so there is nothing to give back")
         by_hand = not self.runs(DEACTIVATE)
         if by_hand and not (self.ours and _all(_look(self.ours), Down)):
-            return Waiting(f"it is not enabled; it would run: {_listed(self.switch.deactivate)}")
+            return Waiting(f"it is not enabled; it would run: {listed(self.switch.deactivate)}")
         outcome = (
             Done("a person gave it back") if by_hand else self._reach(job, DEACTIVATE, self.switch.deactivate, Down)
         )
@@ -136,7 +137,7 @@ class Takeover:
     def mend(self, job: Job) -> Outcome:
         """Take over anew what no longer stands here, with the same proof as the first time."""
         if not self.runs(ACTIVATE):
-            return Waiting(f"it is not enabled; it would run: {_listed(self.switch.activate)}")
+            return Waiting(f"it is not enabled; it would run: {listed(self.switch.activate)}")
         self.lock.acquire()
         if isinstance(doubt := self.other_gone(job), Waiting):
             return doubt
@@ -177,8 +178,8 @@ class Takeover:
         probes = self._await(self.ours, wanted)
         complained = "; ".join(complaints)
         if not _all(probes, wanted):
-            return Failed(f"{ran} commands ran{f' ({complained})' if complained else ''}, but {_told(probes)}")
-        seen = _told(probes) if probes else "no check is configured that could prove it"
+            return Failed(f"{ran} commands ran{f' ({complained})' if complained else ''}, but {probed(probes)}")
+        seen = probed(probes) if probes else "no check is configured that could prove it"
         ended = f", which is what counts, although {complained}" if complained else ""
         return Done(f"{ran or 'no'} commands had to run: {seen}{ended}")
 
@@ -253,11 +254,3 @@ def _look(looks: Sequence[Service]) -> list[Probe]:
 
 def _all(probes: Sequence[Probe], wanted: type[Evidence]) -> bool:
     return all(isinstance(probe.evidence, wanted) for probe in probes)
-
-
-def _told(probes: Sequence[Probe]) -> str:
-    return "; ".join(f"{probe.address} {probe.evidence.reason}" for probe in probes)
-
-
-def _listed(commands: Sequence[Command]) -> str:
-    return "; ".join(f"`{command}`" for command in commands) or "nothing, since no commands are configured"
