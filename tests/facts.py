@@ -65,4 +65,5 @@ def circumstances(
         begun=facts.get("begun", False),
         repeats=facts.get("repeats", False),
         automatic=facts.get("automatic", False),
+        relapses=facts.get("relapses", False),
     )

@@ -23,13 +23,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -107,8 +107,9 @@ def eventually(holds: Callable[[], object], what: str, timeout: float = 30.0) ->
 class Network:
     """The namespaces and what joins them; closing it removes all of them, whatever state they are in."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, addresses: Mapping[str, str] = ADDRESSES) -> None:
         self._prefix = prefix
+        self._addresses = addresses
         self._cleanup = ExitStack()
         try:
             self._build()
@@ -138,7 +139,7 @@ class Network:
 
     def join(self, host: str) -> None:
         """Undo `unplug` and `cut`, and let nobody remember who did not answer in the meantime."""
-        self._core("link", "set", host, "master", f"site{_site(host)}", "up")
+        self._core("link", "set", host, "master", f"site{self._site(host)}", "up")
         for name in ("core", host):
             ip("-n", self.namespace(name), "neighbour", "flush", "all")
 
@@ -168,7 +169,7 @@ class Network:
                 enter(home.fileno())
 
     def _build(self) -> None:
-        for name in ("core", *ADDRESSES):
+        for name in ("core", *self._addresses):
             ip("netns", "add", self.namespace(name))
             self._cleanup.callback(ip, "netns", "del", self.namespace(name))
             ip("-n", self.namespace(name), "link", "set", "lo", "up")
@@ -180,13 +181,16 @@ class Network:
             self._core("link", "add", f"site{site}", "up", "address", f"02:77:00:00:00:0{site}", "type", "bridge")
             self._core("address", "add", f"10.77.{site}.1/24", "dev", f"site{site}")
         self._core("route", "add", "blackhole", SILENT)
-        for host, address in ADDRESSES.items():
+        for host, address in self._addresses.items():
             here = self.namespace(host)
             self._core("link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", here)
             ip("-n", here, "address", "add", f"{address}/24", "dev", "eth0")
             ip("-n", here, "link", "set", "eth0", "up")
             self.join(host)
-            ip("-n", here, "route", "add", "default", "via", f"10.77.{_site(host)}.1")
+            ip("-n", here, "route", "add", "default", "via", f"10.77.{self._site(host)}.1")
+
+    def _site(self, host: str) -> str:
+        return self._addresses[host].split(".")[2]
 
     def _core(self, *words: str) -> str:
         return ip("-n", self.namespace("core"), *words)
@@ -488,10 +492,16 @@ class Cycle:
     sentence: str
 
 
+class Networked(Protocol):
+    """Something that has a network with a host mbox2."""
+
+    net: Network
+
+
 class Standby:
     """One habeat on mbox2 with a Carbonio of its own, or with that of `world`; `config` sections change the plain one."""
 
-    def __init__(self, mesh: Mesh, folder: Path, *, world: Path | None = None, **config: dict[str, Any]) -> None:
+    def __init__(self, mesh: Networked, folder: Path, *, world: Path | None = None, **config: dict[str, Any]) -> None:
         folder.mkdir(exist_ok=True)
         self._mesh = mesh
         self._folder = folder

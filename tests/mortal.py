@@ -1,7 +1,9 @@
-"""Let this process die: `arm(N, LIST)` makes habeat kill itself with -9 at its Nth boundary.
+"""Let this process die: `arm(N, LIST)` makes habeat kill itself with -9 at its Nth boundary, or the first of a name.
+
+As a program: `python mortal.py N-OR-NAME LIST habeat's words...`.
 
 A boundary is either side of every journal transaction's commit, of every command, of every call to Consul and of
-every change of a lock file: all that habeat does to the world or to its own memory. With N = 0 it lives, and the
+every change of a lock file or of Consul's data folder: all that habeat does to the world or to its own memory. With N = 0 it lives, and the
 names of the boundaries are written to the file LIST.
 """
 
@@ -10,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from habeat.act.raft_folder import RaftFolder
 from habeat.act.run import Runner
 from habeat.http import Endpoint
 from habeat.journal.store import Store
@@ -22,14 +26,14 @@ from habeat.report.lockfiles import LockFiles
 passed: list[str] = []
 
 
-def arm(die_at: int, names: Path) -> None:
+def arm(die_at: int | str, names: Path) -> None:
     """Put the boundaries in, and let the process die at one of them."""
 
     def boundary(name: str) -> None:
         passed.append(name)
         if die_at == 0:
             names.write_text("\n".join(passed), encoding="utf-8")
-        if len(passed) == die_at:
+        if die_at in (len(passed), name):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def both_sides(owner: Any, method: str, name: str) -> None:
@@ -55,7 +59,18 @@ def arm(die_at: int, names: Path) -> None:
         self._db.execute("COMMIT")
         boundary("after commit")
 
+    for method in ("copy", "set_aside", "restore", "write_peers", "remove_peers"):
+        both_sides(RaftFolder, method, method)
     both_sides(Runner, "run", "command")
     both_sides(Endpoint, "call", "Consul")
     both_sides(LockFiles, "sync", "lock files")
     Store._transaction = mortal_transaction  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    where = sys.argv[1]
+    arm(int(where) if where.isdigit() else where, Path(sys.argv[2]))
+    sys.argv[:] = ["habeat", *sys.argv[3:]]
+    from habeat.cli import main
+
+    main()

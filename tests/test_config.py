@@ -188,12 +188,6 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
         SEED + "witnesses:\n  providers: [consul, consul]\n",
         ["51: witnesses.providers: names a witness twice; a witness has one vote"],
     ),
-    "role of a later version": (
-        changed(('role: "appserver"', "role: consulserver")),
-        [
-            "4: local.role: this version of habeat knows the roles appserver, proxyserver, mta, collaboration, video, not yet "
-        ],
-    ),
     "witness without an account": (
         changed(("provider: consul", "provider: vcenter")),
         [

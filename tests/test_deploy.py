@@ -38,7 +38,14 @@ def analyze(*words: str) -> str:
 def test_units_are_accepted(tmp_path: Path) -> None:
     """Systemd finds nothing to complain of in either unit or the drop-in, and no cycle between them."""
     shutil.copytree(SYSTEMD, tmp_path, dirs_exist_ok=True)
-    units = [tmp_path / f"habeat.{kind}" for kind in ("service", "timer")]
+    names = ("habeat.service", "habeat.timer", "habeat-consul.service", "service-discover.service")
+    (tmp_path / names[-1]).write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+    (tmp_path / f"{names[-1]}.d" / "habeat-guard.conf").write_text(
+        (tmp_path / f"{names[-1]}.d" / "habeat-guard.conf")
+        .read_text(encoding="utf-8")
+        .replace("/usr/local/sbin/habeat", sys.executable)
+    )
+    units = [tmp_path / name for name in names]
     for unit in units:
         unit.write_text(unit.read_text(encoding="utf-8").replace("/usr/local/sbin/habeat", sys.executable))
     assert "" == analyze("verify", *map(str, units))

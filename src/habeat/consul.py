@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from habeat.errors import HttpError, HttpRefusedError
 from habeat.http import Endpoint, Reply
+from habeat.quorum import Configuration, Server
 
 MAINTENANCE = ("_node_maintenance", "_service_maintenance")
 LEFT = 3  # serf's member status for a graceful leave
@@ -90,6 +91,42 @@ class Consul:
         found = self._good(self._call("GET", "/v1/status/peers")).json()
         listed = found if isinstance(found, list) else []
         return [str(peer).rpartition(":")[0].strip("[]") for peer in listed]
+
+    def gossip(self) -> dict[str, int]:
+        """Return each member's status (1 alive, 3 left, 4 failed) by address, by the local agent's own view alone."""
+        found = self._good(self._call("GET", "/v1/agent/members")).json()
+        listed = found if isinstance(found, list) else []
+        return {str(item.get("Addr")): int(item.get("Status") or 0) for item in listed if isinstance(item, dict)}
+
+    def raft(self) -> Configuration:
+        """Return who votes, as the leader knows it; needs operator:read."""
+        found = self._good(self._call("GET", "/v1/operator/raft/configuration")).json()
+        try:
+            return Configuration(tuple(map(_server, found["Servers"])), int(found["Index"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise HttpError("described its raft configuration in a form that is not Consul's") from error
+
+    def bootstraps(self) -> bool:
+        """Tell whether the local server, without data, begins a cluster of its own; needs agent:read."""
+        found = self._good(self._call("GET", "/v1/agent/self")).json()
+        config = found.get("DebugConfig") if isinstance(found, dict) else None
+        if not isinstance(config, dict):
+            raise HttpError("does not tell how it is configured")
+        return config.get("Bootstrap") is True or config.get("BootstrapExpect") == 1
+
+    def remove_voter(self, server: Server) -> None:
+        """Take a dead server out of the raft configuration; needs operator:write."""
+        self._good(self._call("DELETE", f"/v1/operator/raft/peer?{urlencode({'id': server.id})}"))
+
+    def put(self, key: str, value: str) -> None:
+        """Write a key; needs key:write."""
+        if self._good(self._call("PUT", f"/v1/kv/{quote(key)}", value.encode())).json() is not True:
+            raise HttpError(f"did not write the key {key}")
+
+    def leader(self) -> str:
+        """Return the address of the leader as the local agent knows it (for 5 s it may be a dead one), or ""."""
+        found = self._good(self._call("GET", "/v1/status/leader")).json()
+        return found if isinstance(found, str) else ""
 
     def require_leader(self) -> None:
         """Prove that the cluster has a leader backed by a quorum; raises HttpError where it has not."""
@@ -172,6 +209,11 @@ def _trusted(reply: Reply) -> Reply:
     if reply.headers.get("x-consul-effective-consistency", "consistent") == "stale":
         raise HttpError("answered from old data")
     return reply
+
+
+def _server(item: dict[str, Any]) -> Server:
+    address, _, port = str(item["Address"]).rpartition(":")
+    return Server(str(item["ID"]), str(item["Node"]), address.strip("[]"), int(port), bool(item["Voter"]))
 
 
 def _node(item: dict[str, Any]) -> Node:

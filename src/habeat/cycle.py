@@ -94,6 +94,7 @@ class Cycle:
             begun=begun or self.taken(),
             repeats=self.traits.repeats,
             automatic=self.traits.automatic,
+            relapses=self.traits.relapses,
             stays=self.traits.stays,
         )
 

@@ -6,11 +6,10 @@ Nothing is changed anywhere: every question here is a read.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from habeat.act.carbonio import Carbonio, Zmprov
@@ -21,10 +20,12 @@ from habeat.config.switch import Command
 from habeat.errors import HabeatError, HttpError, JournalError
 from habeat.journal import Journal, Recall, kept
 from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
-from habeat.node import consul_of, reach_of, services_of, target_of, witness_of
+from habeat.node import consul_of, nodes_of, reach_of, services_of, target_of, witness_of
 from habeat.observe import Reach
+from habeat.observe.reach import own
 from habeat.roles import switched
 from habeat.roles.assembly import carbonio_of, directory_of, looks_of
+from habeat.roles.examination import examined
 
 SLACK = 5.0
 
@@ -36,8 +37,10 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
     target = target_of(config)
     yield Finding(GOOD, "configuration", f"{config.path} is good", names=config.notices)
     yield _journal(state_dir)
-    reach = reach_of(config)
-    yield from _reached(reach, target, config.policy.gateways)
+    reach, nodes = reach_of(config), nodes_of(config)
+    for node in nodes:
+        yield from _reached(reach, node)
+    yield from _gateways(reach, config.policy.gateways)
     for service in services_of(config, target):
         yield _asked(
             f"service {service.address}",
@@ -48,7 +51,12 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
         )
     yield from _places(config, target)
     for provider in config.providers:
-        yield from _witness(provider, config, target, reach)
+        for node in nodes:
+            about = f" on {node.name}" if len(nodes) > 1 else ""
+            yield from (replace(f, subject=f.subject + about) for f in _witness(provider, config, node, reach))
+    if config.local.role == "consulserver":
+        yield from examined(config)
+        return
     yield from _consul(config, target)
     if config.local.role != "appserver":
         yield from _switch(config, state_dir, reach(target.address))
@@ -66,7 +74,7 @@ def _journal(state_dir: Path) -> Finding:
     return Finding(GOOD, "journal", f"{state_dir} can be written")
 
 
-def _reached(reach: Reach, target: Target, gateways: Sequence[str]) -> Iterator[Finding]:
+def _reached(reach: Reach, target: Target) -> Iterator[Finding]:
     yield _asked(
         f"probe of {target.name}",
         f"{target.address} ",
@@ -74,23 +82,15 @@ def _reached(reach: Reach, target: Target, gateways: Sequence[str]) -> Iterator[
         "if it lives, let its answers through, or set probes.reach to tcp:PORT",
         "ping takes root or CAP_NET_RAW, and there must be a route and an address",
     )
-    if _own(target.address):
+    if own(target.address):
         mend = f"name the peer's address in {target.site}.{NODES[target.role].address}"
         yield Finding(ERROR, f"address of {target.name}", f"{target.address} is this host's own", mend)
+
+
+def _gateways(reach: Reach, gateways: Sequence[str]) -> Iterator[Finding]:
     for gateway in gateways:
         mend = "name addresses in policy.gateways that answer whenever this host is connected"
         yield _asked(f"gateway {gateway}", "", reach(gateway), mend, mend)
-
-
-def _own(address: str) -> bool:
-    """Tell whether an address is one of this host's, by taking it for a socket."""
-    try:
-        kind, _, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
-            probe.bind(place)
-    except OSError:
-        return False
-    return not ipaddress.ip_address(place[0]).is_loopback  # the lab's whole world
 
 
 def _asked(subject: str, prefix: str, evidence: Evidence, silent: str, unasked: str) -> Finding:

@@ -63,6 +63,10 @@ class CarbonioError(HabeatError):
     """Carbonio answered, and the answer is not a success."""
 
 
+class FolderError(HabeatError):
+    """Consul's data folder is not as it must be, or cannot be read or written."""
+
+
 LOCAL_FAULTS = {
     errno.ENETUNREACH,
     errno.ENETDOWN,

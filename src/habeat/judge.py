@@ -16,6 +16,15 @@ J5  no gateways are set and no witness that needs the
 J6  fewer fresh down votes than `required`              -> unknown (not enough witnesses)
 J7  silence everywhere and enough down votes            -> down
 
+A target that is several nodes, the Consul servers of a site, is judged node by node, and then:
+
+J10 one of them was reached, or all are dead and Consul
+    has a leader without them                           -> up (without a leader: service down), or quorate
+J11 one of them is alive, but not from here             -> unreachable
+J12 one of them, or whether Consul has a leader here,
+    cannot be told                                      -> unknown
+J13 all are dead, and Consul has no leader here         -> down
+
 What was taken over from the target is seen beside that, by checks of the announcement here and in the other site.
 A target is back when it is up and, where that can be checked, announces again: all those checks say so. One that is
 alive but unreachable from here is back only if they do.
@@ -35,7 +44,8 @@ from habeat.model import Down, Policy, Probe, Sight, Snapshot, Unknown, Up, Verd
 
 def judge(snapshot: Snapshot, policy: Policy) -> Verdict:
     """Return the verdict on the snapshot's target, and on what was taken over from it."""
-    return _announced(_judged(snapshot, policy), snapshot)
+    judged = _several(snapshot, policy) if snapshot.nodes else _judged(snapshot, policy)
+    return _announced(judged, snapshot)
 
 
 def _judged(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  one return for each rule
@@ -64,6 +74,22 @@ def _judged(snapshot: Snapshot, policy: Policy) -> Verdict:  # noqa: PLR0911  on
         wanted = f"{len(dead)} of {policy.required} needed witnesses call it down"
         return Verdict(Sight.UNKNOWN, "J6", f"{silence}, but only {wanted}: {tell(votes)}")
     return Verdict(Sight.DOWN, "J7", f"{silence}, and {tell(votes)}")
+
+
+def _several(snapshot: Snapshot, policy: Policy) -> Verdict:
+    """Return the verdict on a target of several nodes, by those on each of them and by Consul's leader here."""
+    nodes = [_judged(replace(node, reached_at=snapshot.reached_at), policy) for node in snapshot.nodes]
+    sights = {verdict.sight for verdict in nodes}
+    leader = {type(probe.evidence) for probe in snapshot.leader}
+    each = [f"{node.target.name}: {verdict.why}" for node, verdict in zip(snapshot.nodes, nodes, strict=True)]
+    why = "; ".join([*each, probed((*snapshot.leader, *snapshot.rebuild))])
+    if any(verdict.reached for verdict in nodes):
+        return Verdict(Sight.SERVICE_DOWN if leader == {Down} else Sight.UP, "J10", why, reached=True)
+    if Sight.UNREACHABLE in sights:
+        return Verdict(Sight.UNREACHABLE, "J11", why)
+    if sights != {Sight.DOWN} or leader not in ({Up}, {Down}):
+        return Verdict(Sight.UNKNOWN, "J12", why)
+    return Verdict(Sight.QUORATE, "J10", why) if leader == {Up} else Verdict(Sight.DOWN, "J13", why)
 
 
 def _announced(verdict: Verdict, snapshot: Snapshot) -> Verdict:
@@ -162,6 +188,12 @@ def tell(votes: Iterable[Vote]) -> str:
 
 def blind_spot(snapshot: Snapshot, policy: Policy) -> str | None:
     """Return what would keep us from failing over if the target died now, or None where nothing would."""
+    for node in snapshot.nodes:
+        if any(probe.reached for probe in node.probes) and (blind := blind_spot(node, policy)):
+            return f"{node.target.name}: {blind}"
+    if snapshot.nodes:
+        unable = [p for p in (*snapshot.leader, *snapshot.rebuild) if isinstance(p.evidence, Unknown)]
+        return probed(unable) or None
     unsent = [probe for probe in snapshot.services if isinstance(probe.evidence, Unknown)]
     if unsent:
         return probed(unsent)

@@ -8,15 +8,16 @@ States
     failing_back       the target is back and the plan is being undone (roles that can undo it by themselves)
     awaiting_failback  the target is back and only a person may move things back
 
-Each cycle brings one sight (up, service_down, unreachable, down, unknown). A running plan then brings one result
-(done, partial, waiting, failed). For every state and sight, and for every state that runs a plan and every result,
-TRANSITIONS has a list of rows; the first whose guard holds is taken, and the last has no guard, so something is
+Each cycle brings one sight (up, quorate, service_down, unreachable, down, unknown). A running plan then brings one
+result (done, partial, waiting, failed). For every state and sight, and for every state that runs a plan and every
+result, TRANSITIONS has a list of rows; the first whose guard holds is taken, and the last has no guard, so something is
 always decided.
 
 What wins over what
     Only `down` starts or continues what would take the target's work away. `unknown`, `unreachable` and
-    `service_down` never do; they break the row of confirmations too. What was promoted is still cared for (flushed,
-    restarted) whatever is seen, because leaving that half done hurts and doing it does not.
+    `service_down` never do, nor does `quorate` (a site's Consul servers are dead, and Consul has a leader without
+    them), but to finish what was begun; they break the row of confirmations too. What was promoted is still cared for
+    (flushed, restarted) whatever is seen, because leaving that half done hurts and doing it does not.
     What was taken over and no longer stands here is mended whatever is seen, unless the other site announces it again.
     It is given back only when the target is back: up in enough cycles and, where that can be checked, announcing.
     A pause wins over every command. The cooldown wins over a new failover, never over one that has begun.
@@ -87,6 +88,8 @@ class Guard(Enum):
     ORPHANED = "surely neither site announces it; not paused"
     RETURNED = "begun, and back for enough cycles"
     AMISS = "it does not surely stand here, or the other site has it"
+    SPENT = "what was rebuilt is lost again within the cooldown, not acknowledged"
+    RELAPSED = "what was rebuilt is lost again"
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Circumstances:
     begun: bool = False
     repeats: bool = False
     automatic: bool = False
+    relapses: bool = False
     stays: str = "What was taken over stays here"
 
 
@@ -151,12 +155,16 @@ _CARE = "{target} is no longer surely dead ({why}): nothing more is taken over, 
 _HOLD_BACK = "The failback of {target} is held: {why}. " + _NOTHING
 _STILL = "{target} was failed over. Now: {why}. " + _NOTHING
 _MEND = "What was taken over from {target} no longer stands here: {why}. It is mended."
+_QUORATE = "{target} is dead, but Consul has a leader without it: {why}. " + _NOTHING
 _ORPHANED = "Neither site announces what was taken over from {target}: {why}. It is taken over again."
 
 TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
     State.STANDBY: {
         Sight.UP: (
             Row("S1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.INFO, 0, "{target} is up: {why}."),
+        ),
+        Sight.QUORATE: (
+            Row("S9", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 3, _QUORATE),
         ),
         Sight.SERVICE_DOWN: (
             Row("S8", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
@@ -178,6 +186,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
         Sight.UP: (
             Row("U1", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is up again: {why}. It was a blip; nothing was done."),
+        ),
+        Sight.QUORATE: (
+            Row("U9", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 3, _QUORATE),
         ),
         Sight.SERVICE_DOWN: (
             Row("U8", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.ERROR, 3, _SERVICE_DOWN),
@@ -203,6 +214,15 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "{target} is back in mid-failover: {why}. Nothing more is taken over; the rest is finished."),
             Row("F3", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
                 "{target} is back before anything was taken over: {why}. The failover is abandoned."),
+        ),
+        Sight.QUORATE: (
+            Row("F17", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
+                "The failover of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
+            Row("F18", _G.BEGUN, _S.FAILING_OVER, _C.ACTIVATE, _L.WARNING, 0,
+                "{target} is still dead, and Consul has a leader: {why}. The failover is finished."),
+            Row("F19", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
+                "{target} is dead, but Consul has a leader before anything was rebuilt: {why}. "
+                "The failover is abandoned."),
         ),
         Sight.SERVICE_DOWN: (
             Row("F13", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
@@ -242,6 +262,10 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("A4", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
                 "{target} is back: {why}. Failing back now."),
         ),
+        Sight.QUORATE: (
+            Row("A21", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.INFO, 0,
+                "{target} is still dead, and Consul has a leader without it: {why}."),
+        ),
         Sight.SERVICE_DOWN: (
             Row("A13", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
             Row("A11", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.WARNING, 3, _STILL),
@@ -268,6 +292,11 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("A7", _G.UNCONFIRMED, _S.ACTIVE, _C.NONE, _L.WARNING, 0, _CONFIRMING),
             Row("A8", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
                 "{target} is still dead: {why}. habeat is paused by {pause}; nothing more is taken over."),
+            Row("A22", _G.SPENT, _S.ACTIVE, _C.NONE, _L.ERROR, 3,
+                "{target} is still dead, and what was rebuilt without it is lost again: {why}. The last failover ended "
+                "{since} ago, within the cooldown of {cooldown}. Nothing is done; `habeat ack` allows the next."),
+            Row("A23", _G.RELAPSED, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0,
+                "{target} is still dead, and what was rebuilt without it is lost again: {why}. Failing over again."),
             Row("A9", _G.NOT_DUE, _S.ACTIVE, _C.NONE, _L.INFO, 0, "{target} is still dead, and failed over: {why}."),
             Row("A10", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.INFO, 0,
                 "{target} is still dead: {why}. Looking for what is still on it."),
@@ -280,6 +309,10 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "The failback of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
             Row("B2", _G.ALWAYS, _S.FAILING_BACK, _C.DEACTIVATE, _L.WARNING, 0,
                 "{target} is up: {why}. The failback goes on."),
+        ),
+        Sight.QUORATE: (
+            Row("B16", _G.ALWAYS, _S.ACTIVE, _C.NONE, _L.ERROR, 0,
+                "{target} died again during its failback, and Consul has a leader without it: {why}."),
         ),
         Sight.SERVICE_DOWN: (
             Row("B10", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
@@ -312,6 +345,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "{target} is up: {why}. The last failover was acknowledged; it is watched as before."),
             Row("W2", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.INFO, 0,
                 "{target} is up: {why}. {stays}; `habeat ack` ends this reminder."),
+        ),
+        Sight.QUORATE: (
+            Row("W15", _G.ALWAYS, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _QUORATE),
         ),
         Sight.SERVICE_DOWN: (
             Row("W11", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
@@ -429,11 +465,12 @@ def _count(verdict: Verdict, facts: Circumstances) -> Memory:
 def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
     memory, policy = facts.memory, facts.policy
     ended = memory.failover_at
+    cooling = ended is not None and facts.now - ended < policy.cooldown and not facts.acknowledged
     holds = {
         Guard.ALWAYS: True,
         Guard.UNCONFIRMED: memory.downs < policy.confirmations,
         Guard.PAUSED: facts.pause is not None,
-        Guard.COOLING: ended is not None and facts.now - ended < policy.cooldown and not facts.acknowledged,
+        Guard.COOLING: cooling,
         Guard.BEGUN: facts.begun,
         Guard.NOT_DUE: not facts.repeats or (ended is not None and 0 <= facts.now - ended < policy.repeat),
         Guard.NOT_BACK: memory.ups < policy.confirmations,
@@ -442,6 +479,8 @@ def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
         Guard.RETURNED: facts.begun and memory.ups >= policy.confirmations,
         Guard.LOST: verdict.lost and facts.pause is None,
         Guard.ORPHANED: verdict.orphaned and facts.pause is None,
+        Guard.SPENT: facts.relapses and cooling,
+        Guard.RELAPSED: facts.relapses,
         Guard.AMISS: verdict.lost or verdict.veiled or verdict.contested,
     }
     return holds[guard]

@@ -96,6 +96,9 @@ class Snapshot:
     names the witnesses that are asked only when the host is silent. `ours` tells whether what habeat took over is
     announced here, `theirs` whether the other site announces it. `reached_at` is when an earlier cycle last reached
     the host, `served` names the services that an earlier cycle found at work, all of them at once.
+
+    Of a target that is several nodes, `nodes` has the evidence of each. `leader` tells whether Consul has a leader
+    here, and `rebuild` whether habeat could rebuild its quorum.
     """
 
     at: float
@@ -110,6 +113,9 @@ class Snapshot:
     theirs: tuple[Probe, ...] = ()
     reached_at: float | None = None
     served: str = ""
+    nodes: tuple[Snapshot, ...] = ()
+    leader: tuple[Probe, ...] = ()
+    rebuild: tuple[Probe, ...] = ()
 
     @property
     def asked_services(self) -> str:
@@ -121,6 +127,7 @@ class Sight(Enum):
     """How the target looks after all evidence is weighed."""
 
     UP = "up"
+    QUORATE = "quorate"  # dead, and Consul has a leader without it
     SERVICE_DOWN = "service_down"
     UNREACHABLE = "unreachable"
     DOWN = "down"
@@ -297,7 +304,7 @@ def sound(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-SAID = ("probes", "votes", "gateways", "services", "service_votes", "ours", "theirs")
+SAID = ("probes", "votes", "gateways", "services", "service_votes", "ours", "theirs", "leader", "rebuild")
 
 
 def known(kind: Callable[..., T], values: dict[str, Any]) -> T:
@@ -326,6 +333,7 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
         "target": dict(vars(snapshot.target)),
         **{name: [plain(item) for item in getattr(snapshot, name)] for name in SAID},
         "unasked": list(snapshot.unasked),
+        "nodes": [snapshot_to_json(node) for node in snapshot.nodes],
     }
 
 
@@ -349,4 +357,7 @@ def snapshot_from_json(data: dict[str, Any]) -> Snapshot:
         theirs=read(Probe, "theirs"),
         reached_at=data.get("reached_at"),
         served=data.get("served", ""),
+        nodes=tuple(snapshot_from_json(node) for node in data.get("nodes", ())),
+        leader=read(Probe, "leader"),
+        rebuild=read(Probe, "rebuild"),
     )

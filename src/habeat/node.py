@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from habeat.config.model import WITNESS_NAMES, Config, Provider
@@ -19,10 +21,13 @@ from habeat.observe import Observer, Reach, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
-from habeat.roles import HELD, switched, traits_of
+from habeat.roles import EPOCH, HELD, RECOVERY, SAVED, switched, traits_of
 
 if TYPE_CHECKING:
+    from habeat.observe.quorum import Servers
     from habeat.saga import Plan
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 RUNNER_GRACE = 5.0
 """What it may take to end a look that hangs, in seconds beyond its time-out."""
@@ -30,9 +35,16 @@ RUNNER_GRACE = 5.0
 
 def target_of(config: Config) -> Target:
     """Return what this node watches."""
-    there, keys = str(config.local.dc_check), config.keys
-    peer = config.site(there)
-    return Target(str(config.local.role), there, str(getattr(peer, keys.name)), str(getattr(peer, keys.address)))
+    role, there, nodes = str(config.local.role), str(config.local.dc_check), nodes_of(config)
+    if role != "consulserver":
+        return nodes[0]
+    return Target(role, there, f"Consul of the {there} site", ", ".join(node.address for node in nodes))
+
+
+def nodes_of(config: Config) -> list[Target]:
+    """Return the nodes of the other site that are watched, one by one."""
+    role, there = str(config.local.role), str(config.local.dc_check)
+    return [Target(role, there, name, address) for name, address in config.nodes(there)]
 
 
 def policy_of(config: Config) -> Policy:
@@ -59,24 +71,20 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
 
         return plan_of(config, target, journal, consul, lock_descriptor)
 
-    observer = Observer(
-        target=target,
-        reach=reach_of(config),
-        witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
-        gateways=config.policy.gateways,
-        patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
-        services=services_of(config, target),
-        acts_on_services=config.policy.service_down == "failover",
-    )
-
     def observe(now: float) -> Snapshot:
         active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
+        if servers is not None:
+            return servers.observe(now)
         if config.switch is None or not (active or journal.noted(switched(target))):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
         patience = max(observer.patience, config.switch.timeout + RUNNER_GRACE)
         return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor))
+
+    observers = [observer_of(config, journal, node) for node in nodes_of(config)]
+    observer = observers[0]
+    servers = servers_of(config, journal, consul, observers) if config.local.role == "consulserver" else None
 
     return Cycle(
         target=target,
@@ -93,8 +101,53 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
             module=config.local.module_file,
         ),
         held=lambda: journal.noted(HELD) is not None,
-        taken=lambda: any(journal.noted(name) is not None for name in (HELD, switched(target))),
+        taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))),
     )
+
+
+def observer_of(config: Config, journal: Journal, target: Target) -> Observer:
+    """Return what observes one node."""
+    return Observer(
+        target=target,
+        reach=reach_of(config),
+        witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
+        gateways=config.policy.gateways,
+        patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
+        services=services_of(config, target),
+        acts_on_services=config.policy.service_down == "failover",
+    )
+
+
+def servers_of(config: Config, journal: Journal, consul: Consul, observers: Sequence[Observer]) -> Servers:
+    """Return what observes the other site's Consul servers, and the leader here."""
+    from habeat.act.raft_folder import RaftFolder  # noqa: PLC0415  other roles need neither
+    from habeat.observe.quorum import Keeper, Leader, Servers  # noqa: PLC0415
+
+    here, there = str(config.local.whoami), str(config.local.dc_check)
+    keeper = Keeper(
+        consul=consul,
+        node_id=RaftFolder(Path(config.consul.data_dir), config.consul.user).node_id,
+        here=config.site(here).consul_ips,
+        there=config.site(there).consul_ips,
+        site=here,
+        other=there,
+        boot=boot_id(),
+        key=epoch_key(config),
+        saved=journal.recall(SAVED),
+        epoch=journal.recall(EPOCH),
+    )
+    patience = 2 * max(observer.patience for observer in observers) + RUNNER_GRACE
+    return Servers(target_of(config), observers, Leader(consul), keeper, patience)
+
+
+def epoch_key(config: Config) -> str:
+    """Return the key under which Consul's own data tells its epoch."""
+    return f"{config.coordination.key_prefix}/consul-epoch"
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others."""
+    return BOOT_ID.read_text(encoding="ascii").strip()
 
 
 def reach_of(config: Config) -> Reach:
@@ -125,6 +178,10 @@ def services_of(config: Config, target: Target) -> list[Service]:
 def witness_of(provider: Provider, config: Config, recall: Recall) -> Witness:
     """Return one witness, with a place to remember what it last heard."""
     site = getattr(config.witnesses.site, provider)
+    if provider == "consul" and config.local.role == "consulserver":
+        from habeat.observe.quorum import GossipWitness  # noqa: PLC0415  off unless asked for
+
+        return GossipWitness(consul_of(config), site)
     if provider == "consul":
         return ConsulWitness(consul_of(config), config.consul.match_address, site)
     if provider == "hetrix":

@@ -39,8 +39,7 @@ def status(options: Options, *, watch: bool) -> None:
     """Show what is watched, how it stands, on what evidence, and the last failover."""
     config = load(find(options.config))
     target = target_of(config)
-    own = getattr(config.site(str(config.local.whoami)), config.keys.name) or socket.gethostname()
-    here = f"{own} ({config.local.whoami} site)"
+    here = f"{config.called or socket.gethostname()} ({config.local.whoami} site)"
     while True:
         if kept(Path(options.state_dir)):
             with closing(_open(options)) as journal:

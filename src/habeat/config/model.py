@@ -22,7 +22,10 @@ WITNESS_NAMES: dict[Provider, str] = {"consul": "Consul", "hetrix": "HetrixTools
 
 @dataclass(frozen=True)
 class NodeKeys:
-    """Where the configuration keeps a role's nodes: fields of a site, and (of `local` too) that of its switch."""
+    """Where the configuration keeps a role's nodes: fields of a site, and (of `local` too) that of its switch.
+
+    A role of which a site has several nodes keeps lists there, in the same order.
+    """
 
     address: str
     name: str
@@ -35,8 +38,9 @@ NODES: dict[str, NodeKeys] = {
     "mta": NodeKeys("mta_ip", "mta_vmname", "service_switch"),
     "collaboration": NodeKeys("collaboration_ip", "collaboration_vmname", "service_switch"),
     "video": NodeKeys("video_ip", "video_vmname", "service_switch"),
+    "consulserver": NodeKeys("consul_ips", "consul_vmnames"),
 }
-"""By role; that of the Consul servers has several nodes, and is not one of these."""
+"""By role."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,11 @@ class WitnessesSection:
         "how old a witness's knowledge may be; HetrixTools' may also be as old as three of its own check intervals",
     )
     site: WitnessSites = section(WitnessSites, "the site a witness stands in: it cannot call a peer there dead")
+    allow_self_witness: bool = setting(
+        False,
+        "role consulserver: let the local Consul agent's gossip call the other site's Consul servers dead; "
+        "this can split the cluster, since an agent that is cut off sees everybody else as dead",
+    )
 
 
 @dataclass(frozen=True)
@@ -218,7 +227,8 @@ class ConsulSection:
     port: Port = setting(Port(8500), "its port")
     token: str = setting(
         "",
-        "ACL token with node:read; for the lock session:write and key:write; for service probes service:read",
+        "ACL token with node:read; for the lock session:write and key:write; for service probes service:read; "
+        "for the role consulserver operator:read (operator:write to remove dead voters) and key:write",
         secret=True,
     )
     token_file: str = setting("", "file that holds the token instead")
@@ -226,6 +236,41 @@ class ConsulSection:
     ca_file: str = setting("", "CA certificates to trust with https; blank: the system's")
     match_address: bool = setting(
         True, "believe that a node is down only if Consul knows it at the peer's address, when that is an IP address"
+    )
+    data_dir: str = setting(
+        "/var/lib/service-discover/data", "role consulserver: the data folder of this host's Consul server"
+    )
+    unit: str = setting("service-discover.service", "role consulserver: the systemd unit of this host's Consul server")
+    user: str = setting("service-discover", "role consulserver: the user that it runs as, and that its data belongs to")
+
+
+@dataclass(frozen=True)
+class GuardSection:
+    """Role consulserver: how the Consul servers' habeats tell each other of a recovery when Consul cannot.
+
+    `habeat consul serve` answers, `habeat consul guard` asks before the Consul server starts; see
+    [Consul quorum](consul.md).
+    """
+
+    secret: str = setting("", "the secret that all Consul servers' habeats share, at least 16 characters", secret=True)
+    secret_file: str = setting("", "file that holds the secret instead")
+    listen: Address | None = setting(
+        None, "address at which this host answers; blank: its own among its site's `consul_ips`"
+    )
+    port: Port = setting(Port(8399), "the port for that, the same on all Consul servers")
+    hold: Duration = setting(
+        Duration(120.0), "how long the guard holds the start of Consul while it cannot tell whether that is safe"
+    )
+    unsure: Literal["hold", "start"] = setting(
+        "hold",
+        "what follows then: `hold` refuses the start (a returning site without its link has no Consul until the link "
+        "or a person comes), `start` allows it (a returning site without its link may elect a second leader, and what "
+        "one of the two acknowledged is lost)",
+    )
+    recent: Duration = setting(
+        Duration(600.0),
+        "a restart of Consul is not asked about if habeat saw its leader within this time, and the machine was not "
+        "rebooted since",
     )
 
 
@@ -273,6 +318,7 @@ class Config:
     carbonio: CarbonioSection = section(CarbonioSection, "Carbonio's command lines")
     coordination: CoordinationSection = section(CoordinationSection, "the lock between instances")
     consul: ConsulSection = section(ConsulSection, "how to reach Consul")
+    guard: GuardSection = section(GuardSection, "role consulserver: how a recovery is told without Consul")
     hetrix: HetrixSection = section(HetrixSection, "how to reach HetrixTools")
     vcenter: VcenterSection = section(VcenterSection, "how to reach vCenter")
     path: Path = field(default=Path(), metadata={"internal": True})
@@ -291,6 +337,19 @@ class Config:
     def keys(self) -> NodeKeys:
         """Return where the nodes of this node's role are kept."""
         return NODES[str(self.local.role)]
+
+    def nodes(self, site: str) -> tuple[tuple[str, str], ...]:
+        """Return the nodes of this node's role in a site, as (name, address)."""
+        names, addresses = (getattr(self.site(site), key) for key in (self.keys.name, self.keys.address))
+        if isinstance(names, tuple):
+            return tuple(zip(map(str, names), map(str, addresses), strict=False))
+        return ((str(names), str(addresses)),)
+
+    @property
+    def called(self) -> str:
+        """Return this node's name as the configuration has it, or "" where it has none or several."""
+        name = getattr(self.site(str(self.local.whoami)), self.keys.name)
+        return str(name) if name and not isinstance(name, tuple) else ""
 
     @property
     def tool(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import ipaddress
 import re
 from collections.abc import Iterator
 
@@ -28,11 +29,8 @@ def lacking(config: Config) -> Iterator[Lack]:
     for name, value in (("whoami", local.whoami), ("dc_check", local.dc_check), ("role", local.role)):
         if value is None:
             yield f"local.{name}", "needs a value"
-    if local.role not in (None, *NODES):
-        yield "local.role", f"this version of habeat knows the roles {', '.join(NODES)}, not yet {local.role}"
     yield from _witnesses(config)
-    for provider in (name for name in SECRETS if name == "consul" or name in config.providers):
-        yield from _secret(config, provider)
+    yield from _secrets(config)
     if not REACH.fullmatch(config.probes.reach):
         yield "probes.reach", f"expected `icmp` or `tcp:PORT`, found {config.probes.reach!r}"
     if config.policy.service_down == "failover" and not config.probes.services:
@@ -44,6 +42,9 @@ def lacking(config: Config) -> Iterator[Lack]:
             "local.dc_check",
             f"must be the other site than whoami ({local.whoami}): a node does not watch itself",
         )
+    elif local.dc_check and local.whoami and local.role == "consulserver":
+        yield from _consul_servers(config)
+        yield from _self_witness(config)
     elif local.dc_check and local.whoami and local.role in NODES:
         yield from _nodes_of_the_role(config)
         yield from _switch(config)
@@ -71,11 +72,21 @@ def _witnesses(config: Config) -> Iterator[Lack]:
 
 
 def _named(site: Site) -> list[str]:
-    names = (getattr(site, keys.name) for keys in NODES.values())
+    names = (getattr(site, keys.name) for role, keys in NODES.items() if role != "consulserver")
     return [name for name in (*names, *site.consul_vmnames) if name]
 
 
-def _secret(config: Config, provider: str) -> Iterator[Lack]:
+def _secrets(config: Config) -> Iterator[Lack]:
+    needed: dict[str, str] = {
+        name: f"the witness {name}" for name in SECRETS if name in config.providers and name != "consul"
+    }
+    if config.local.role == "consulserver":
+        needed["guard"] = "the role consulserver: it proves that word of a recovery is not forged"
+    for section in ("consul", *needed):
+        yield from _secret(config, section, needed.get(section, ""))
+
+
+def _secret(config: Config, provider: str, purpose: str) -> Iterator[Lack]:
     secret = SECRETS[provider]
     try:
         found = secret.of(config)
@@ -83,10 +94,10 @@ def _secret(config: Config, provider: str) -> Iterator[Lack]:
         given = getattr(getattr(config, provider), secret.key)
         yield f"{provider}.{secret.key if given else secret.file_key}", str(error)
         return
-    if not found and provider != "consul":
+    if not found and purpose:
         yield (
             f"{provider}.{secret.key}",
-            f"needs a value for the witness {provider}, here or in the file {provider}.{secret.file_key}",
+            f"needs a value for {purpose}, here or in the file {provider}.{secret.file_key}",
         )
 
 
@@ -103,6 +114,50 @@ def _nodes_of_the_role(config: Config) -> Iterator[Lack]:
         one, other = getattr(config.primary, key), getattr(config.secondary, key)
         if one is not None and one.lower() == str(other).lower():
             yield f"{there}.{key}", "is the same for both sites, so this node would watch itself"
+
+
+def _consul_servers(config: Config) -> Iterator[Lack]:
+    here, there = str(config.local.whoami), str(config.local.dc_check)
+    for name in (there, here):
+        site = config.site(name)
+        if not site.consul_ips:
+            yield f"{name}.consul_ips", "needs the addresses of the Consul servers there"
+        if len(site.consul_vmnames) != len(site.consul_ips):
+            told = f"{len(site.consul_vmnames)} names for {len(site.consul_ips)} addresses"
+            yield f"{name}.consul_vmnames", f"must name the same servers as consul_ips, in the same order: {told}"
+        for address in site.consul_ips:
+            if not _is_ip(address):
+                yield f"{name}.consul_ips", f"expected IP addresses, by which the servers know each other: {address!r}"
+    for key in ("consul_ips", "consul_vmnames"):
+        both = set(getattr(config.primary, key)) & set(getattr(config.secondary, key))
+        if both:
+            yield f"{there}.{key}", f"names {', '.join(sorted(both))}, which stands in the other site too"
+
+
+def _self_witness(config: Config) -> Iterator[Lack]:
+    if "consul" not in config.providers:
+        return
+    key = "witnesses.providers" if config.witnesses.providers else "local.provider"
+    if not config.witnesses.allow_self_witness:
+        why = (
+            "Consul cannot witness the loss of its own servers: when they are lost it has no leader to say so, and a "
+            "server that is only cut off sees all others as dead; use hetrix or vcenter "
+            "(witnesses.allow_self_witness: true trusts it all the same, and can split the cluster)"
+        )
+        yield key, why
+    elif not config.policy.gateways:
+        yield (
+            "policy.gateways",
+            "needs addresses where Consul witnesses its own loss: only they tell a cut from a death",
+        )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _switch(config: Config) -> Iterator[Lack]:

@@ -58,9 +58,11 @@ class Secret:
 
 
 _WORD = "one word of ASCII letters, digits and signs"
+_LONG = "one word of at least 16 ASCII letters, digits and signs, such as `openssl rand -hex 32` makes"
 SECRETS = {
     "consul": Secret("consul", "token", "token_file", WORD, _WORD),
     "hetrix": Secret("hetrix", "api_token", "token_file", WORD, _WORD),
+    "guard": Secret("guard", "secret", "secret_file", re.compile(r"[!-~]{16,}"), _LONG),
     "vcenter": Secret("vcenter", "password", "password_file", LINE, "one line of text"),
 }
 """By section; as a systemd credential each is called `habeat.SECTION.KEY`."""

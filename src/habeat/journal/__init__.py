@@ -304,10 +304,11 @@ class Journal(Ledger):
             self._db.execute("INSERT INTO ack (at, owner, reason) VALUES (?,?,?)", (now, owner, reason))
 
     @translated
-    def acknowledged(self, failover: int | None) -> bool:
-        """Tell whether a person has acknowledged a failover since it started."""
+    def acknowledged(self, failover: int | None, since: float = 0.0) -> bool:
+        """Tell whether a person has acknowledged a failover since it started, and not before `since` (Unix seconds)."""
         row = self._db.execute(
-            "SELECT 1 FROM ack, failover WHERE failover.id=? AND ack.at >= failover.started_at LIMIT 1", (failover,)
+            "SELECT 1 FROM ack, failover WHERE failover.id=? AND ack.at >= max(failover.started_at, ?) LIMIT 1",
+            (failover, since),
         ).fetchone()
         return row is not None
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from habeat.model import Down, Evidence, Finding, Probe, Snapshot, Target, Unknown, Vote
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,10 @@ class Observer:
         ready = [witness for witness in self.witnesses if not witness.sparing]
         spared = [witness for witness in self.witnesses if witness.sparing]
         hosts = [self.target.address, *self.gateways]
-        asked, votes = _side_by_side(
+        asked, votes = side_by_side(
             [
-                *(_Question(partial(self._probe, host), partial(Probe, self.reach.kind, host)) for host in hosts),
-                *(
-                    _Question(look, partial(Probe, look.kind, look.address))
-                    for look in (*self.services, *ours, *theirs)
-                ),
+                *(Question(partial(self._probe, host), partial(Probe, self.reach.kind, host)) for host in hosts),
+                *(Question(look, partial(Probe, look.kind, look.address)) for look in (*self.services, *ours, *theirs)),
             ],
             [self._question(witness, witness.ask) for witness in ready],
             self.patience,
@@ -151,7 +149,7 @@ class Observer:
         dead = reached and any(isinstance(service.evidence, Down) for service in services)
         asked_then = self.witnesses if self.acts_on_services else ready
         doubts = [self._question(witness, witness.ask_service) for witness in asked_then] if dead else []
-        _, more = _side_by_side([], [*late, *doubts], self.patience)
+        _, more = side_by_side([], [*late, *doubts], self.patience)
         return Snapshot(
             at=now,
             target=self.target,
@@ -168,30 +166,30 @@ class Observer:
     def _probe(self, address: str) -> Probe:
         return Probe(self.reach.kind, address, self.reach(address))
 
-    def _question(self, witness: Witness, ask: Callable[[Target], Answer]) -> _Question[Vote]:
+    def _question(self, witness: Witness, ask: Callable[[Target], Answer]) -> Question[Vote]:
         def vote(answer: Answer) -> Vote:
             networked = witness.networked and answer.live
             return Vote(witness.name, answer.evidence, answer.age, witness.site, networked, answer.holds)
 
-        return _Question(lambda: vote(ask(self.target)), lambda unknown: vote(Answer(unknown)))
+        return Question(lambda: vote(ask(self.target)), lambda unknown: vote(Answer(unknown)))
 
 
 @dataclass(frozen=True)
-class _Question(Generic[T]):
+class Question(Generic[T]):
     """Something to ask, and what to make of it when no answer comes."""
 
     ask: Callable[[], T]
     unanswered: Callable[[Unknown], T]
 
 
-def _side_by_side(
-    probes: Sequence[_Question[Probe]], votes: Sequence[_Question[Vote]], patience: float
-) -> tuple[list[Probe], list[Vote]]:
+def side_by_side(
+    some: Sequence[Question[T]], others: Sequence[Question[S]], patience: float
+) -> tuple[list[T], list[S]]:
     """Return the answers in order; a question that hangs or breaks is Unknown and holds nobody up.
 
     The threads are daemons: one that is stuck in a system call must not keep the process from ending.
     """
-    questions: list[_Question[Any]] = [*probes, *votes]
+    questions: list[Question[Any]] = [*some, *others]
     silence = Unknown(f"did not answer within {patience:g} s")
     answers = [question.unanswered(silence) for question in questions]
     threads = [
@@ -204,10 +202,10 @@ def _side_by_side(
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     taken = list(answers)
-    return taken[: len(probes)], taken[len(probes) :]
+    return taken[: len(some)], taken[len(some) :]
 
 
-def _answer(question: _Question[Any], answers: list[Any], place: int) -> None:
+def _answer(question: Question[Any], answers: list[Any], place: int) -> None:
     try:
         answers[place] = question.ask()
     except Exception as error:  # noqa: BLE001  a broken question is an unknown, whatever broke it

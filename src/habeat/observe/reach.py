@@ -6,6 +6,7 @@ such name) is Unknown, because then the fault may be ours.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 from dataclasses import dataclass
@@ -104,3 +105,14 @@ def _routed(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def own(address: str) -> bool:
+    """Tell whether an address is one of this host's, by taking it for a socket."""
+    try:
+        kind, _, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+            probe.bind(place)
+    except OSError:
+        return False
+    return not ipaddress.ip_address(place[0]).is_loopback  # the lab's whole world

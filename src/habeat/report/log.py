@@ -119,6 +119,10 @@ def evidence(snapshot: Snapshot) -> str:
 
 def items(snapshot: Snapshot) -> Iterator[tuple[str, Evidence, str]]:
     """Give each piece of evidence: who says it, what, and a note on it."""
+    for node in snapshot.nodes:
+        yield from ((f"{node.target.name}: {who}", found, note) for who, found, note in items(node))
+    for probe in (*snapshot.leader, *snapshot.rebuild):
+        yield f"{probe.kind}: {probe.address}", probe.evidence, ""
     for probe in (*snapshot.probes, *snapshot.services):
         yield f"{probe.kind} {probe.address}", probe.evidence, ""
     for vote in snapshot.votes:

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from habeat.act.carbonio import Carbonio, Zmprov
+from habeat.act.channel import Channel
 from habeat.act.coordination import SharedLock
 from habeat.act.directory import Directory, carbonio_credentials
+from habeat.act.raft_folder import RaftFolder
 from habeat.act.run import Runner
+from habeat.act.unit import Unit
 from habeat.config.model import Config
 from habeat.config.secrets import secret_of
 from habeat.consul import Consul
 from habeat.journal import Journal, Recall
-from habeat.model import Target
+from habeat.judge import judge
+from habeat.model import Target, Up, Verdict
+from habeat.node import boot_id, epoch_key, observer_of, policy_of, reach_of
 from habeat.observe.announcement import Look, look
+from habeat.observe.quorum import Leader
+from habeat.observe.reach import own
+from habeat.quorum import Server
 from habeat.roles import switched
 from habeat.roles.appserver import Appserver, Options
+from habeat.roles.consulserver import Recoverer
 from habeat.roles.switch import Takeover, watch_only
 from habeat.saga import Plan
 
 LDAP_TIMEOUT = 5.0
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, descriptor: int | None = None) -> Plan:
@@ -32,6 +41,8 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
     secrets = (secret_of(config, "consul"),)
     if config.local.role == "appserver":
         return appserver(config, target, journal, consul, Runner(config.carbonio.user, descriptor, secrets))
+    if config.local.role == "consulserver":
+        return recoverer_of(config, journal, consul, Runner("", descriptor, secrets)).plan()
     if config.switch is None:
         return watch_only(journal, switched(target))
     ours, theirs = looks_of(config, descriptor)
@@ -44,11 +55,52 @@ def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, de
         lock=_lock(config, f"{target.role}/{target.name}", journal, consul, waits=False),
         journal=journal,
         note=switched(target),
-        boot=BOOT_ID.read_text(encoding="ascii").strip(),
+        boot=boot_id(),
         hold=lambda: journal.hold(time.time()),
         clock=time.monotonic,
         sleep=time.sleep,
     ).plan()
+
+
+def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runner) -> Recoverer:
+    """Return what rebuilds Consul's quorum on this server."""
+    here, there = str(config.local.whoami), str(config.local.dc_check)
+    reach = reach_of(config)
+
+    def look(server: Server) -> Verdict:
+        named = {address: name for name, address in config.nodes(here)}
+        target = Target(str(config.local.role), here, named.get(server.address, server.node), server.address)
+        return judge(observer_of(config, journal, target).observe(time.time()), policy_of(config))
+
+    return Recoverer(
+        site=here,
+        here=config.site(here).consul_ips,
+        there=config.site(there).consul_ips,
+        key=epoch_key(config),
+        consul=consul,
+        unit=Unit(runner, config.consul.unit),
+        folder=folder_of(config),
+        look=look,
+        ask=channel_of(config).ask,
+        leader=lambda: Leader(consul)().evidence,
+        reached=lambda address: isinstance(reach(address), Up),
+        journal=journal,
+        fresh_id=lambda: uuid.uuid4().hex,
+        clock=time.time,
+        ticks=time.monotonic,
+        sleep=time.sleep,
+    )
+
+
+def folder_of(config: Config) -> RaftFolder:
+    """Return the data folder of this host's Consul server."""
+    return RaftFolder(Path(config.consul.data_dir), config.consul.user)
+
+
+def channel_of(config: Config) -> Channel:
+    """Return the way to ask the habeats of all other Consul servers."""
+    places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
+    return Channel(secret_of(config, "guard"), config.guard.port, [place for place in places if not own(place[0])])
 
 
 def looks_of(config: Config, descriptor: int | None = None) -> tuple[list[Look], list[Look]]:
@@ -61,11 +113,11 @@ def looks_of(config: Config, descriptor: int | None = None) -> tuple[list[Look],
 
 
 def _lock(config: Config, what: str, journal: Journal, consul: Consul, *, waits: bool) -> SharedLock:
-    coordination, here = config.coordination, config.site(str(config.local.whoami))
+    coordination = config.coordination
     return SharedLock(
         consul if coordination.consul != "off" else None,
         f"{coordination.key_prefix}/failover/{what}",
-        f"{socket.gethostname()} ({getattr(here, config.keys.name) or config.local.whoami})",
+        f"{socket.gethostname()} ({config.called or config.local.whoami})",
         required=coordination.consul == "required",
         waits=waits,
         recall=partial(journal.noted, "consul-session"),

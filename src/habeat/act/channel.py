@@ -1,0 +1,152 @@
+"""How the Consul servers' habeats tell each other of a recovery, when Consul cannot.
+
+Wire format, one line of JSON each way over TCP, each `{"body": TEXT, "mac": HEX}` where `mac` is HMAC-SHA256 with the
+shared secret over a word for the direction, a line feed and `body`. The question's body is JSON with a `nonce` that is
+never used again; the answer's body repeats it, so that an old answer proves nothing, and names the site and the node id
+of who answers, so that one server's answer cannot pass for another's. Who does not know the secret is told nothing and
+believed nothing. Nothing secret travels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from habeat.guard import Heard, Word
+from habeat.model import Unknown
+from habeat.observe import Question, side_by_side
+from habeat.quorum import epoch_of, recovery_of, to_json
+
+TIMEOUT = 3.0
+LARGEST = 64 * 1024
+AT_ONCE = 16
+ASK, ANSWER = "habeat asks 1", "habeat answers 1"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Asks other servers; `places` are (address, site) of all of them but this one."""
+
+    secret: str
+    port: int
+    places: Sequence[tuple[str, str]]
+
+    def ask(self) -> list[Heard]:
+        """Return the word of every server, asked side by side, each within `TIMEOUT` seconds."""
+
+        def silent(address: str, site: str, unknown: Unknown) -> Heard:
+            return Heard(address, site, unknown)
+
+        questions = [
+            Question(partial(self._ask, address, site), partial(silent, address, site)) for address, site in self.places
+        ]
+        none: list[Question[Heard]] = []
+        return side_by_side(questions, none, TIMEOUT + 1.0)[0]
+
+    def _ask(self, address: str, site: str) -> Heard:
+        nonce = secrets.token_hex(16)
+        try:
+            with socket.create_connection((address, self.port), TIMEOUT) as connection:
+                connection.sendall(_sealed(self.secret, ASK, {"nonce": nonce}))
+                line = _line(connection, time.monotonic() + TIMEOUT)
+        except OSError as error:
+            return Heard(address, site, Unknown(f"gives no answer on port {self.port} ({error.strerror or error})"))
+        body = _opened(self.secret, ANSWER, line)
+        if body is None or body.get("nonce") != nonce:
+            return Heard(address, site, Unknown(f"gives no answer on port {self.port} that knows our secret"))
+        try:
+            word = Word(
+                str(body["site"]),
+                str(body["server"]),
+                epoch_of(body["epoch"]),
+                recovery_of(body["recovery"]),
+                str(body["state"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return Heard(address, site, Unknown("answers in a form that this version of habeat does not know"))
+        if word.site != site:
+            return Heard(address, site, Unknown(f"says that it stands in the {word.site} site, not in {site}"))
+        return Heard(address, site, word)
+
+
+def serve(secret: str, listen: str, port: int, word: Callable[[], Word]) -> None:
+    """Answer for ever; raises OSError where the address cannot be listened at."""
+    slots = threading.BoundedSemaphore(AT_ONCE)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if not slots.acquire(blocking=False):
+                return
+            try:
+                with contextlib.suppress(OSError):
+                    self._answer(self.request)
+            finally:
+                slots.release()
+
+        def _answer(self, connection: socket.socket) -> None:
+            body = _opened(secret, ASK, _line(connection, time.monotonic() + TIMEOUT))
+            if body is not None and (told := _told(word)) is not None:
+                connection.sendall(_sealed(secret, ANSWER, {**told, "nonce": body.get("nonce")}))
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+
+    with Server((listen, port), Handler) as server:
+        server.serve_forever()
+
+
+def _told(word: Callable[[], Word]) -> dict[str, Any] | None:
+    """Return what is answered, or None, which is silence, where this server cannot tell."""
+    try:
+        said = word()
+    except Exception:  # noqa: BLE001  a journal that cannot be read must not end the service
+        return None
+    recovery = json.loads(to_json(said.recovery)) if said.recovery else None
+    return {**asdict(said), "recovery": recovery}
+
+
+def _sealed(secret: str, direction: str, body: dict[str, Any]) -> bytes:
+    text = json.dumps(body)
+    return json.dumps({"body": text, "mac": _mac(secret, direction, text)}).encode() + b"\n"
+
+
+def _opened(secret: str, direction: str, line: bytes) -> dict[str, Any] | None:
+    """Return the body of a line that was sealed with our secret, or None."""
+    try:
+        data = json.loads(line)
+        text, mac = str(data["body"]), str(data["mac"])
+        if not hmac.compare_digest(mac.encode(), _mac(secret, direction, text).encode()):
+            return None
+        body = json.loads(text)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _mac(secret: str, direction: str, text: str) -> str:
+    return hmac.new(secret.encode(), f"{direction}\n{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def _line(connection: socket.socket, deadline: float) -> bytes:
+    """Return one line; raises OSError where it does not come in time, or is too long."""
+    data = b""
+    while not data.endswith(b"\n"):
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        block = connection.recv(4096)
+        data += block
+        if not block or len(data) > LARGEST or time.monotonic() > deadline:
+            raise OSError("no complete line came")
+    return data

@@ -1,0 +1,133 @@
+"""May a Consul server start with the data that it has? Pure.
+
+An old server that starts after a recovery with its old data, and cannot reach the recovered ones, may elect a second
+leader: both sides then acknowledge writes, and one side's are lost when they meet. The rules, first match wins:
+
+G1  somebody knows a recovery with a newer epoch than ours         -> start clean
+G2  somebody knows another recovery with the very number of ours   -> hold, whatever the policy says
+G3  habeat itself rebuilds the quorum here, or a person allowed it -> start
+G4  every server of the other site answers, and knows no newer one -> start
+G5  this machine's habeat saw a leader moments ago, in this boot   -> start: what was alive is not resurrected
+G6  the voters of this site are no quorum by themselves            -> start: they cannot elect a leader alone
+G7  all voters stand in this site, and this server is one of them  -> start: nobody else can have gone on
+G8  none of these                                                  -> hold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from habeat.model import Unknown
+from habeat.quorum import Configuration, Epoch, Recovery
+
+
+@dataclass(frozen=True)
+class Word:
+    """What another server's habeat says of itself: its site, its node id, and what it knows.
+
+    `state` is its machine's state for the other site's servers.
+    """
+
+    site: str
+    server: str
+    epoch: Epoch
+    recovery: Recovery | None
+    state: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The word of the server at an address in a site, or why there is none."""
+
+    address: str
+    site: str
+    word: Word | Unknown
+
+
+class Action(Enum):
+    """What may be done."""
+
+    START = "start"
+    CLEAN = "clean"
+    HOLD = "hold"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What may be done, by which rule and why; `epoch` is the newest that is known."""
+
+    action: Action
+    rule: str
+    why: str
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that is known on this server: its site and the addresses in it, its epoch, its raft configuration.
+
+    `recent` is how many seconds ago a leader may have been seen, in the machine start `boot`. `ours` tells that habeat
+    is rebuilding the quorum here, `allowed` that a person allowed the next start.
+    """
+
+    site: str
+    here: tuple[str, ...]
+    there: tuple[str, ...]
+    own: str
+    epoch: Epoch
+    configuration: Configuration | None
+    now: float
+    boot: str
+    recent: float
+    ours: bool = False
+    allowed: bool = False
+
+
+def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
+    """Return what may be done with the data of this server."""
+    words = [item.word for item in heard if not isinstance(item.word, Unknown)]
+    own = situation.epoch
+    newest = max((word.epoch for word in words), key=lambda epoch: epoch.number, default=Epoch())
+    if newest.number > own.number:
+        why = f"Consul was rebuilt in {newest}, and the data here is of epoch {own.number}"
+        return Advice(Action.CLEAN, "G1", why, newest)
+    rival = next((w.epoch for w in words if own.number and w.epoch.number == own.number and w.epoch.id != own.id), None)
+    if rival is not None:
+        why = f"both sites rebuilt Consul by themselves: {own} here, {rival} there; a person must choose"
+        return Advice(Action.REFUSE, "G2", why, own)
+    reason = _reason(situation, heard)
+    if reason is not None:
+        return Advice(Action.START, *reason, own)
+    silent = "; ".join(f"{item.address} {item.word.reason}" for item in heard if isinstance(item.word, Unknown))
+    told = silent or "not every server of the other site answers"
+    return Advice(Action.HOLD, "G8", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
+
+
+def _reason(  # noqa: PLR0911  one return for each rule
+    situation: Situation, heard: Sequence[Heard]
+) -> tuple[str, str] | None:
+    """Return the rule that allows a start, and why, or None."""
+    if situation.ours:
+        return "G3", "habeat rebuilds the quorum on this server"
+    if situation.allowed:
+        return "G3", "a person allowed it"
+    answered = {
+        item.word.server for item in heard if not isinstance(item.word, Unknown) and item.word.site != situation.site
+    }
+    if situation.there and len(answered) >= len(situation.there):
+        return "G4", f"the other site knows of no recovery after epoch {situation.epoch.number}"
+    last = situation.configuration
+    if last is None:
+        return None
+    age = situation.now - last.at
+    if last.boot == situation.boot and 0 <= age <= situation.recent:
+        return "G5", f"it had a leader {age:.0f} s ago"
+    near = last.among(situation.here)
+    if len(near) < last.needed:
+        return "G6", f"{len(near)} of {len(last.voters)} voters stand here, which can elect no leader by themselves"
+    if near == last.voters and situation.own in {server.id for server in near}:
+        return "G7", "all voters stand in this site"
+    return None

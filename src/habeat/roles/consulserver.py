@@ -1,0 +1,397 @@
+"""Role consulserver: when the other site's Consul servers took the quorum with them, rebuild it from those here.
+
+By Consul's outage recovery: the server is stopped, its raft folder copied, peers.json written with the surviving voters
+alone, and the server started. Where several survive, the living one with the lowest address leads: it makes the plan,
+and the others take it over, so that all write the same file. A new epoch is told to whoever asks before any Consul can
+start with that file, so that a server which returns knows that its data is of the past (see `habeat.guard`).
+
+How far it came is one note in the journal, and every step looks at that and at the world before it acts, so that each
+can be run again after it was cut off anywhere. If the other site is no longer surely dead, a server that was not yet
+started with the new file is started with its old data; one that was goes on, since the new history has begun.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from habeat.act.raft_folder import RAFT, RaftFolder
+from habeat.act.unit import ENDED, Unit
+from habeat.consul import Consul
+from habeat.errors import CommandError, FolderError, HabeatError, HttpError, HttpRefusedError
+from habeat.guard import Heard, Word
+from habeat.journal import Journal
+from habeat.machine import Command, State
+from habeat.model import Done, Evidence, Failed, Outcome, Sight, Unknown, Up, Verdict, Waiting
+from habeat.quorum import (
+    Configuration,
+    Epoch,
+    Recovery,
+    Server,
+    Stage,
+    configuration_of,
+    epoch_of,
+    obstacle,
+    peers_json,
+    recovery_of,
+    to_json,
+)
+from habeat.roles import EPOCH, RECOVERY, SAVED
+from habeat.saga import Job, Plan, Step
+
+ATTEMPTS = 3
+LEADER_WAIT, QUIET_WAIT, PAUSE = 45.0, 15.0, 0.5
+
+
+@dataclass(frozen=True)
+class Recoverer:
+    """The steps.
+
+    `here` and `there` are the addresses of the two sites' servers. `look` judges another server of this site, `ask`
+    hears what those say, `leader` tells whether Consul has a leader here, `reached` whether an address answers.
+    `fresh_id` gives an id that nobody else has; `key` is where Consul keeps the epoch. `clock` tells Unix time, `ticks`
+    seconds that never jump.
+    """
+
+    site: str
+    here: Sequence[str]
+    there: Sequence[str]
+    key: str
+    consul: Consul
+    unit: Unit
+    folder: RaftFolder
+    look: Callable[[Server], Verdict]
+    ask: Callable[[], Sequence[Heard]]
+    leader: Callable[[], Evidence]
+    reached: Callable[[str], bool]
+    journal: Journal
+    fresh_id: Callable[[], str]
+    clock: Callable[[], float]
+    ticks: Callable[[], float]
+    sleep: Callable[[float], None]
+
+    def plan(self) -> Plan:
+        """Return the plan of this role."""
+        return Plan(
+            activate=(
+                Step("preflight", self.preflight, needs_down=True, every_run=True),
+                Step("stop", self.stop, needs_down=True, every_run=True),
+                Step("backup", self.backup, needs_down=True, every_run=True),
+                Step("peers", self.peers, needs_down=True, every_run=True),
+                Step("start", self.start, every_run=True),
+                Step("leader", self.prove, every_run=True),
+                Step("voters", self.voters, every_run=True),
+            ),
+            deactivate=(Step("return", self.returned, every_run=True),),
+            summary=self.summary,
+            undone=lambda _failover: 0,
+        )
+
+    # -- the steps
+
+    def preflight(self, job: Job) -> Outcome:
+        """Make sure that the quorum is lost and can be rebuilt here, and agree on a plan; nothing is touched yet."""
+        recovery = self._recovery()
+        if recovery is not None and recovery.stage is Stage.UNDOING:
+            self._undo(recovery)
+            recovery = self._recovery()
+        if recovery is not None and (recovery.failover, recovery.round) == (job.failover, job.round):
+            if recovery.stage is not Stage.UNDONE:
+                return Done(f"{recovery.epoch} with {_named(recovery.peers)} is under way ({recovery.stage.value})")
+            if not self.journal.acknowledged(job.failover, since=recovery.moved_at):
+                return Waiting(
+                    f"an attempt failed and was undone: the raft folder is as before, a copy is {recovery.backup}; "
+                    "`habeat ack` allows another"
+                )
+        if self._needless():
+            return Done("Consul has a leader, so there is nothing to rebuild")
+        saved, own = self._saved(), self._own_id()
+        why = obstacle(saved, self.here, self.there, own, self.site)
+        if why is not None or saved is None:
+            return Waiting(why or "raft's configuration was never saved")
+        try:
+            proved = self.folder.examine()
+            self.unit.state()
+        except HabeatError as error:
+            return Waiting(str(error))
+        return self._agree(job, saved, own, proved)
+
+    def stop(self, _job: Job) -> Outcome:
+        """Stop this host's Consul server, unless it was already started with the new configuration."""
+        if (done := self._nothing_to_do()) is not None:
+            return done
+        self._halt()
+        return Done(f"{self.unit.name} is stopped, and nobody has raft's database open")
+
+    def backup(self, _job: Job) -> Outcome:
+        """Copy the raft folder."""
+        recovery = self._recovery()
+        if (done := self._nothing_to_do()) is not None or recovery is None:
+            return done or Done("there is nothing to rebuild")
+        self._halt()
+        moment = datetime.fromtimestamp(self.clock(), timezone.utc)
+        name = recovery.backup or f"{RAFT}.habeat-{moment:%Y%m%dT%H%M%SZ}-before-epoch-{recovery.epoch.number}"
+        self._note(replace(recovery, backup=name))
+        try:
+            self.folder.copy(RAFT, name)
+        except FolderError as error:
+            self.unit.start()
+            return Failed(f"the raft folder was not copied, and {self.unit.name} was started as it was: {error}")
+        self._note(replace(recovery, backup=name, stage=Stage.SAVED))
+        return Done(f"the raft folder is copied to {self.folder.path / name}")
+
+    def peers(self, _job: Job) -> Outcome:
+        """Write peers.json with the surviving voters alone, after the epoch is told to whoever asks."""
+        recovery = self._recovery()
+        if (done := self._nothing_to_do()) is not None or recovery is None:
+            return done or Done("there is nothing to rebuild")
+        self._halt()
+        self.journal.note(EPOCH, to_json(recovery.epoch))
+        try:
+            self.folder.write_peers(peers_json(recovery.peers))
+        except FolderError as error:
+            self.journal.note(EPOCH, to_json(recovery.before))
+            self.unit.start()
+            return Failed(f"peers.json was not written, and {self.unit.name} was started as it was: {error}")
+        self._note(replace(recovery, stage=Stage.WRITTEN))
+        return Done(f"peers.json names {_named(recovery.peers)}")
+
+    def start(self, job: Job) -> Outcome:
+        """Start Consul: with the new configuration, or as it was if the other site is no longer surely dead."""
+        recovery = self._recovery()
+        if recovery is not None and recovery.stage is Stage.UNDOING:
+            self._undo(recovery)
+            return Waiting("an attempt failed and was undone")
+        if job.command is not Command.ACTIVATE and not self._taken_in(recovery):
+            return self._put_back(job, recovery)
+        if self.unit.state() == "active":
+            return Done(f"{self.unit.name} runs")
+        try:
+            self.unit.start()
+        except CommandError as error:
+            return self._broken(job, recovery, str(error))
+        return Done(f"{self.unit.name} is started")
+
+    def prove(self, job: Job) -> Outcome:
+        """Wait for a leader, and prove a consistent read and a write; from then on Consul tells the epoch itself."""
+        recovery = self._recovery()
+        if recovery is None:
+            return Done("nothing was rebuilt")
+        why = self._await_leader()
+        if why is not None:
+            late = [peer for peer in self._others(recovery) if not self._follows(peer, recovery)]
+            if late:
+                return Waiting(f"there is no leader yet, since {_named(late)} has not followed yet ({why})")
+            return self._broken(job, recovery, f"Consul has no leader after {LEADER_WAIT:g} s: {why}")
+        proved = "a consistent read and a write"
+        try:
+            self.consul.put(self.key, to_json(recovery.epoch))
+            held = self.consul.lock(self.key)
+            if held is None or epoch_of(json.loads(held.value)).number < recovery.epoch.number:
+                return Failed(f"the epoch was written to {self.key} in Consul, and is not there")
+        except HttpRefusedError as error:
+            proved = f"a consistent read, but no write, since Consul {error}"
+        saved = self._save()
+        self._note(replace(recovery, stage=Stage.PROVED))
+        return Done(f"Consul has a leader again, proved by {proved}; {saved}")
+
+    def voters(self, _job: Job) -> Outcome:
+        """Take out of raft's configuration whoever is neither among those that rebuilt it nor alive."""
+        recovery = self._recovery()
+        if recovery is None:
+            return Done("nothing was rebuilt")
+        peers = {peer.id for peer in recovery.peers}
+        try:
+            strangers = [s for s in self.consul.raft().servers if s.id not in peers and not self.reached(s.address)]
+            for server in strangers:
+                self.consul.remove_voter(server)
+            left = self.consul.raft()
+        except HttpRefusedError as error:
+            return Done(f"it is not checked who votes, since Consul {error}")
+        removed = f"; removed {_named(strangers)}" if strangers else ""
+        return Done(f"{_named(left.voters)} vote{removed}")
+
+    def returned(self, _job: Job) -> Outcome:
+        """Make sure that every server of the other site that answers votes again in the cluster that was rebuilt."""
+        if (recovery := self._recovery()) is not None:
+            voters = {server.address for server in self.consul.raft().voters}
+            away = [address for address in self.there if address not in voters]
+            apart = [address for address in away if self.reached(address)]
+            if apart or len(away) == len(self.there):
+                said = "answers, but" if apart else "does not answer, and"
+                return Waiting(
+                    f"{', '.join(apart or away)} {said} does not vote in the rebuilt cluster ({recovery.epoch}): see "
+                    "its service, and `habeat consul rejoin` there"
+                )
+            self.journal.note(RECOVERY, None)
+            missing = f", {', '.join(away)} is still gone" if away else ""
+            return Done(f"the other site's servers vote again{missing}")
+        return Done("nothing was rebuilt, so nobody had to return")
+
+    def summary(self, failover: int) -> str:
+        """Return how it ended, in one clause."""
+        recovery = self._recovery()
+        if recovery is None:
+            steps = [step for step in self.journal.failover(failover).steps if step.name in ("start", "return")]
+            last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
+            return (last and last.detail) or "nothing was rebuilt, and Consul's data is as it was"
+        copy = f"the raft folder from before is {self.folder.path / recovery.backup}"
+        return f"Consul's quorum was rebuilt in {recovery.epoch} with {_named(recovery.peers)}; {copy}"
+
+    # -- who takes part
+
+    def _agree(self, job: Job, saved: Configuration, own: str, proved: str) -> Outcome:
+        """Find the survivors; lead, or follow the one that does."""
+        heard = {item.address: item.word for item in self.ask()}
+        living: dict[str, Word | None] = {}
+        for server in saved.among(self.here):
+            word = heard.get(server.address)
+            if server.id == own:
+                living[server.id] = None
+            elif isinstance(word, Word):
+                living[server.id] = word
+            elif (verdict := self.look(server)).sight is not Sight.DOWN:
+                told = word.reason if isinstance(word, Unknown) else "was not asked"
+                return Waiting(f"{server} is not surely dead ({verdict.why}), and its habeat {told}")
+        peers = tuple(server for server in saved.among(self.here) if server.id in living)
+        words = [word for word in heard.values() if isinstance(word, Word)]
+        known = max([self._epoch(), *(word.epoch for word in words)], key=lambda epoch: epoch.number)
+        plans = [w.recovery for w in living.values() if w and w.recovery and w.recovery.stage is not Stage.UNDONE]
+        newer = next((plan for plan in plans if plan.epoch.number > self._epoch().number), None)
+        if newer is not None:
+            if own not in {peer.id for peer in newer.peers}:
+                return Waiting(f"Consul was rebuilt without this server in {newer.epoch}: `habeat consul rejoin` here")
+            return self._begin(job, newer.epoch, newer.peers, f"it follows {newer.epoch.by}; {proved}")
+        if peers[0].id != own:
+            return Waiting(f"{peers[0]} leads the recovery here, and has not begun it")
+        behind = [s for s in peers[1:] if (word := living[s.id]) and word.state != State.FAILING_OVER.value]
+        if behind:
+            return Waiting(f"{_named(behind)} does not call the other site dead yet")
+        epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock())
+        return self._begin(job, epoch, peers, f"it leads; {proved}")
+
+    def _begin(self, job: Job, epoch: Epoch, peers: tuple[Server, ...], told: str) -> Outcome:
+        self._note(Recovery(job.failover, job.round, epoch, self._epoch(), peers))
+        return Done(f"{epoch} begins with {_named(peers)}: {told}")
+
+    def _others(self, recovery: Recovery) -> list[Server]:
+        own = self._own_id()
+        return [peer for peer in recovery.peers if peer.id != own]
+
+    def _follows(self, peer: Server, recovery: Recovery) -> bool:
+        """Tell whether another server has got as far as to write the same file."""
+        words = [item.word for item in self.ask() if item.address == peer.address and isinstance(item.word, Word)]
+        found = words[0].recovery if words else None
+        return found is not None and found.begun and found.epoch.id == recovery.epoch.id
+
+    # -- how a step can be repeated, and how all is undone
+
+    def _nothing_to_do(self) -> Done | None:
+        """Return why Consul must not be touched: it was started anew already, or has a leader without us."""
+        recovery = self._recovery()
+        if recovery is not None and recovery.begun:
+            return Done(f"Consul was already given the new configuration ({recovery.stage.value})")
+        if self._needless():
+            return Done("Consul has a leader, so there is nothing to rebuild")
+        return None
+
+    def _needless(self) -> bool:
+        return isinstance(self.leader(), Up)
+
+    def _halt(self) -> None:
+        """Stop Consul where it runs, and make sure that no process has the database open."""
+        if self.unit.state() not in ENDED:
+            self.unit.stop()
+        deadline = self.ticks() + QUIET_WAIT
+        while self.folder.busy():
+            if self.ticks() > deadline:
+                raise CommandError(f"{self.unit.name} is stopped, but a process still has raft's database open")
+            self.sleep(PAUSE)
+
+    def _taken_in(self, recovery: Recovery | None) -> bool:
+        """Tell whether Consul was started with the new configuration: then there is no way back but the copy."""
+        return recovery is not None and recovery.begun and not self.folder.has(f"{RAFT}/peers.json")
+
+    def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
+        """Start Consul with its old data, and withdraw the epoch."""
+        if recovery is not None and recovery.begun:
+            self._halt()
+            if self._taken_in(recovery):
+                return Waiting("Consul took the new configuration in at this moment")
+            self.folder.remove_peers()
+        if recovery is not None:
+            self.journal.note(EPOCH, to_json(recovery.before))
+            self.journal.note(RECOVERY, None)
+        if self.unit.state() in ENDED:
+            self.unit.start()
+        told = f"{self.unit.name} runs with its old data, since the other site is no longer surely dead"
+        return Done(told) if job.command is Command.CLOSE else Waiting(told)
+
+    def _broken(self, job: Job, recovery: Recovery | None, why: str) -> Outcome:
+        """Fail, and after some attempts put the copy of the raft folder back."""
+        if recovery is None or job.attempt < ATTEMPTS or recovery.stage is Stage.PROVED:
+            return Failed(why)
+        recovery = replace(recovery, stage=Stage.UNDOING)
+        self._note(recovery)
+        self._undo(recovery)
+        return Failed(f"{why}; after {job.attempt} attempts the raft folder was put back as it was")
+
+    def _undo(self, recovery: Recovery) -> None:
+        """Put the copy back, withdraw the epoch, and start Consul; can be repeated after it was cut off anywhere."""
+        self._halt_or_absent()
+        self.folder.restore(recovery.backup, f"{recovery.backup}.failed")
+        self.journal.note(EPOCH, to_json(recovery.before))
+        self._note(replace(recovery, stage=Stage.UNDONE))
+        self.unit.start()
+
+    def _halt_or_absent(self) -> None:
+        if self.folder.has(RAFT):
+            self._halt()
+        elif self.unit.state() not in ENDED:
+            self.unit.stop()
+
+    def _await_leader(self) -> str | None:
+        """Wait until a consistent read succeeds, and return what Consul said last if it never does."""
+        deadline = self.ticks() + LEADER_WAIT
+        while True:
+            try:
+                self.consul.require_leader()
+            except HttpError as error:
+                if self.ticks() > deadline:
+                    return f"Consul {error}"
+            else:
+                return None
+            self.sleep(PAUSE)
+
+    # -- the notes
+
+    def _save(self) -> str:
+        """Save raft's new configuration at once: the guard goes by it."""
+        try:
+            found = self.consul.raft()
+        except HttpError as error:
+            return f"it could not be read who votes: Consul {error}"
+        last = self._saved()
+        self.journal.note(SAVED, to_json(replace(found, at=self.clock(), boot=last.boot if last else "")))
+        return f"{_named(found.voters)} vote"
+
+    def _own_id(self) -> str:
+        return self.folder.node_id()
+
+    def _saved(self) -> Configuration | None:
+        return configuration_of(self.journal.noted(SAVED))
+
+    def _epoch(self) -> Epoch:
+        return epoch_of(json.loads(self.journal.noted(EPOCH) or "null"))
+
+    def _recovery(self) -> Recovery | None:
+        return recovery_of(json.loads(self.journal.noted(RECOVERY) or "null"))
+
+    def _note(self, recovery: Recovery) -> None:
+        self.journal.note(RECOVERY, to_json(replace(recovery, moved_at=self.clock())))
+
+
+def _named(servers: Sequence[Server]) -> str:
+    return ", ".join(map(str, servers)) or "nobody"

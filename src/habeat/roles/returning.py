@@ -1,0 +1,148 @@
+"""A Consul server that returns: the guard before its start, its rejoining by hand, and what it tells the others."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from habeat.act.raft_folder import RAFT, RaftFolder
+from habeat.act.run import Runner
+from habeat.act.unit import ENDED, Unit
+from habeat.config.model import Config
+from habeat.errors import FolderError, HttpError
+from habeat.guard import Action, Advice, Heard, Situation, Word, advise
+from habeat.journal import Journal
+from habeat.node import boot_id, consul_of, target_of
+from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
+from habeat.roles import EPOCH, RECOVERY, SAVED
+from habeat.roles.assembly import channel_of, folder_of
+
+ALLOWED = "consul-allowed"
+"""The journal's note that a person allowed the next start of Consul: in which machine start."""
+
+PAUSE = 2.0
+JOINED_WITHIN = 60.0
+
+
+@dataclass(frozen=True)
+class Returning:
+    """What a server does with its old data; `ask` hears the other servers."""
+
+    config: Config
+    journal: Journal
+    folder: RaftFolder
+    ask: Callable[[], Sequence[Heard]]
+
+    @classmethod
+    def of(cls, config: Config, journal: Journal) -> Returning:
+        """Return it for this node's configuration."""
+        return cls(config, journal, folder_of(config), channel_of(config).ask)
+
+    def advice(self) -> tuple[Advice, Sequence[Heard]]:
+        """Return whether Consul may start with the data that is here, and what the other servers said."""
+        heard = self.ask()
+        return advise(self._situation(), heard), heard
+
+    def guard(self, say: Callable[[str], None]) -> Advice:
+        """Hold the start until it may be, or must not be, or the time is up; clean the data where it must be.
+
+        Raises HabeatError where the data cannot be moved away: Consul must not start then either.
+        """
+        deadline, told = time.monotonic() + self.config.guard.hold, ""
+        while True:
+            advice, _ = self.advice()
+            if advice.action is Action.CLEAN:
+                say(self.clean(advice.epoch))
+            if advice.action is not Action.HOLD or time.monotonic() >= deadline:
+                break
+            if advice.why != told:
+                say(f"the start of Consul is held: {advice.why}")
+                told = advice.why
+            time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
+        if advice.action is Action.START and self.journal.noted(ALLOWED) is not None:
+            self.journal.note(ALLOWED, None)
+        return advice
+
+    def clean(self, epoch: Epoch) -> str:
+        """Move the old raft folder to a dated name, then take over the epoch; return what was done."""
+        moment = datetime.fromtimestamp(time.time(), timezone.utc)
+        name = f"{RAFT}.habeat-{moment:%Y%m%dT%H%M%S%fZ}-before-epoch-{epoch.number}"
+        moved = "there was no raft folder"
+        if self.folder.has(RAFT):
+            if self.folder.busy():
+                raise FolderError(f"a process has raft's database in {self.folder.path} open: stop Consul first")
+            self.folder.set_aside(name)
+            moved = f"the old raft folder is {self.folder.path / name}"
+        self.journal.note(EPOCH, to_json(epoch))
+        self.journal.note(RECOVERY, None)
+        return f"this server rejoins Consul clean, in {epoch}: {moved}"
+
+    def rejoin(self, epoch: Epoch, say: Callable[[str], None]) -> str:
+        """Stop Consul, move its raft folder away, start it, and wait until it votes again; return how it ended."""
+        unit = Unit(Runner(), self.config.consul.unit)
+        if unit.state() not in ENDED:
+            unit.stop()
+            say(f"{unit.name} is stopped")
+        say(self.clean(epoch))
+        unit.start()
+        say(f"{unit.name} is started")
+        consul, own = consul_of(self.config), self.folder.node_id()
+        deadline, why = time.monotonic() + JOINED_WITHIN, ""
+        while time.monotonic() < deadline:
+            try:
+                if own in {server.id for server in consul.raft().voters}:
+                    return "this server votes again"
+                why = "it does not vote yet"
+            except HttpError as error:
+                why = f"Consul {error}"
+            time.sleep(1.0)
+        return (
+            f"this server is not seen to vote after {JOINED_WITHIN:g} s ({why}): see `consul operator raft list-peers`"
+        )
+
+    def word(self) -> Word:
+        """Return what this server tells the others."""
+        return Word(
+            site=str(self.config.local.whoami),
+            server=self.folder.node_id(),
+            epoch=self._epoch(),
+            recovery=recovery_of(json.loads(self.journal.noted(RECOVERY) or "null")),
+            state=self.journal.memory(target_of(self.config)).state,
+        )
+
+    def allow(self) -> None:
+        """Let the guard allow the next start in this start of the machine."""
+        self.journal.note(ALLOWED, boot_id())
+
+    def _epoch(self) -> Epoch:
+        return epoch_of(json.loads(self.journal.noted(EPOCH) or "null"))
+
+    def _situation(self) -> Situation:
+        config = self.config
+        here, there = str(config.local.whoami), str(config.local.dc_check)
+        recovery = recovery_of(json.loads(self.journal.noted(RECOVERY) or "null"))
+        if recovery is not None and recovery.stage is Stage.UNDOING and not self.folder.has(RAFT):
+            raise FolderError(f"habeat is putting {recovery.backup} back as {RAFT}: run `habeat check`")
+        return Situation(
+            site=here,
+            here=config.site(here).consul_ips,
+            there=config.site(there).consul_ips,
+            own=self.folder.node_id() if Path(config.consul.data_dir, "node-id").exists() else "",
+            epoch=self._epoch(),
+            configuration=configuration_of(self.journal.noted(SAVED)),
+            now=time.time(),
+            boot=boot_id(),
+            recent=config.guard.recent,
+            ours=recovery is not None and recovery.stage in (Stage.WRITTEN, Stage.UNDONE),
+            allowed=self.journal.noted(ALLOWED) == boot_id(),
+        )
+
+
+def holds(advice: Advice, config: Config) -> bool:
+    """Tell whether Consul must not start, by the advice and, where that cannot tell, by the policy."""
+    unsure = advice.action is Action.HOLD and config.guard.unsure == "hold"
+    return unsure or advice.action is Action.REFUSE
