@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo build test lint docs bench lock clean
+.PHONY: demo build test slow lint docs bench lock clean
 
 demo: $(VENV)/.run
 	PYTHONPATH=src $(BIN)/python -m habeat lab
@@ -17,6 +17,11 @@ build: $(VENV)/.run
 test: lint
 	$(BIN)/python scripts/servers.py .servers
 	$(BIN)/python -m pytest -n 3 --dist loadgroup tests
+
+# What takes too long for every day: habeat killed at every boundary of rebuilding Consul's quorum (20 min).
+slow: $(VENV)/.dev
+	$(BIN)/python scripts/servers.py .servers
+	HABEAT_SLOW=1 $(BIN)/python -m pytest tests/test_quorum_kill.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -130,6 +130,10 @@ class QuorumLab:
             starts.append(self._background(host, ["systemctl", "start", UNIT]))
         return starts
 
+    def begin_unit(self, host: str) -> None:
+        """Start a host's Consul, as systemd does."""
+        subprocess.run(self.exec(host, ["systemctl", "start", UNIT]), check=True, timeout=60)
+
     def serve(self, host: str) -> None:
         """Let a host's habeat answer the others."""
         self._serving[host] = self._background(host, self._habeat(host, "consul", "serve"))
@@ -251,7 +255,7 @@ class QuorumLab:
         self._watch()
         self.testify()
         for host in (*self.servers, *self._agents):
-            subprocess.run(self.exec(host, ["systemctl", "start", UNIT]), check=True, timeout=30)
+            self.begin_unit(host)
             if host in self.servers:
                 self.serve(host)
         # the guard is there from the first reboot on: it knows nothing of a cluster that was never up

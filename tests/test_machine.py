@@ -249,12 +249,11 @@ def test_when_it_was_last_reached_is_remembered() -> None:
         assert kept == decide(verdict(Sight.DOWN), "mbox1", circumstances(memory, now=now)).memory.reached_at
 
 
+ANNOUNCING = [sight for sight in Sight if sight is not Sight.QUORATE]  # that is of Consul's servers alone
 ACTIVE = Memory("active", downs=5, seen_at=999.0, failover=1, failover_at=900.0)
 
 
-@pytest.mark.parametrize(
-    "sight", [sight for sight in Sight if sight is not Sight.QUORATE]
-)  # Consul's servers announce nothing
+@pytest.mark.parametrize("sight", ANNOUNCING)
 def test_what_was_taken_over_is_kept(sight: Sight) -> None:
     """Whatever is seen of the target, what no longer stands here is mended; a pause stops that, and nothing hides it."""
     lost = verdict(sight, lost=True, back=False)
@@ -263,7 +262,7 @@ def test_what_was_taken_over_is_kept(sight: Sight) -> None:
     assert Command.NONE is paused.command
 
 
-@pytest.mark.parametrize("sight", Sight)
+@pytest.mark.parametrize("sight", ANNOUNCING)
 def test_nobody_announces_during_a_failback(sight: Sight) -> None:
     """A failback after which neither site announces is taken back at once, and one that may be finished is not."""
     back = replace(ACTIVE, state="failing_back", ups=2)

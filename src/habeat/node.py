@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -122,6 +123,7 @@ def servers_of(config: Config, journal: Journal, consul: Consul, observers: Sequ
     """Return what observes the other site's Consul servers, and the leader here."""
     from habeat.act.raft_folder import RaftFolder  # noqa: PLC0415  other roles need neither
     from habeat.observe.quorum import Keeper, Leader, Servers  # noqa: PLC0415
+    from habeat.quorum import Stage, recovery_of  # noqa: PLC0415
 
     here, there = str(config.local.whoami), str(config.local.dc_check)
     keeper = Keeper(
@@ -137,7 +139,13 @@ def servers_of(config: Config, journal: Journal, consul: Consul, observers: Sequ
         epoch=journal.recall(EPOCH),
     )
     patience = 2 * max(observer.patience for observer in observers) + RUNNER_GRACE
-    return Servers(target_of(config), observers, Leader(consul), keeper, patience)
+    recovery = journal.recall(RECOVERY)
+
+    def halted() -> bool:
+        found = recovery_of(json.loads(recovery.read() or "null"))
+        return found is not None and found.stage in (Stage.PREPARED, Stage.SAVED, Stage.WRITTEN)
+
+    return Servers(target_of(config), observers, Leader(consul, halted), keeper, patience)
 
 
 def epoch_key(config: Config) -> str:

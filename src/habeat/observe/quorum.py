@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from habeat.consul import Consul
-from habeat.errors import HabeatError, HttpError
+from habeat.errors import Fault, HabeatError, HttpError
 from habeat.journal import Recall
 from habeat.model import Down, Evidence, Finding, Health, Probe, Snapshot, Target, Unknown, Up
 from habeat.observe import Answer, Observer, Question, Service, side_by_side
@@ -45,9 +45,13 @@ class Servers:
 
 @dataclass(frozen=True)
 class Leader:
-    """Tells whether Consul has a leader for this host's server; only Consul's own word that it has none is Down."""
+    """Tells whether Consul has a leader for this host's server; only Consul's own word that it has none is Down.
+
+    Except where habeat itself `halted` that server, which it does only when there is no leader.
+    """
 
     consul: Consul
+    halted: Callable[[], bool] = lambda: False
     kind: str = "quorum"
     address: str = "Consul here"
 
@@ -61,6 +65,8 @@ class Leader:
                 return Down("has no leader")  # a read would take seconds to find that out
             self.consul.require_leader()
         except HttpError as error:
+            if error.fault is Fault.REFUSED and self.halted():
+                return Down("is stopped by habeat, which rebuilds its quorum")
             return (Down if str(error).startswith(NO_LEADER) else Unknown)(str(error))
         return Up("has a leader")
 

@@ -42,6 +42,9 @@ from habeat.roles import EPOCH, RECOVERY, SAVED
 from habeat.saga import Job, Plan, Step
 
 ATTEMPTS = 3
+UNDONE = (
+    "an attempt failed and was undone: the raft folder is as before, a copy is {backup}; `habeat ack` allows another"
+)
 LEADER_WAIT, QUIET_WAIT, PAUSE = 45.0, 15.0, 0.5
 
 
@@ -101,10 +104,7 @@ class Recoverer:
             if recovery.stage is not Stage.UNDONE:
                 return Done(f"{recovery.epoch} with {_named(recovery.peers)} is under way ({recovery.stage.value})")
             if not self.journal.acknowledged(job.failover, since=recovery.moved_at):
-                return Waiting(
-                    f"an attempt failed and was undone: the raft folder is as before, a copy is {recovery.backup}; "
-                    "`habeat ack` allows another"
-                )
+                return Waiting(UNDONE.format(backup=recovery.backup))
         if self._needless():
             return Done("Consul has a leader, so there is nothing to rebuild")
         saved, own = self._saved(), self._own_id()
@@ -316,6 +316,10 @@ class Recoverer:
 
     def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
         """Start Consul with its old data, and withdraw the epoch."""
+        if recovery is not None and recovery.stage is Stage.UNDONE:
+            if self.unit.state() in ENDED:
+                self.unit.start()
+            return Waiting(UNDONE.format(backup=recovery.backup))
         if recovery is not None and recovery.begun:
             self._halt()
             if self._taken_in(recovery):
@@ -335,8 +339,12 @@ class Recoverer:
             return Failed(why)
         recovery = replace(recovery, stage=Stage.UNDOING)
         self._note(recovery)
-        self._undo(recovery)
-        return Failed(f"{why}; after {job.attempt} attempts the raft folder was put back as it was")
+        told = f"{why}; after {job.attempt} attempts the raft folder was put back as it was"
+        try:
+            self._undo(recovery)
+        except CommandError as error:
+            return Failed(f"{told}, and {error}")
+        return Failed(told)
 
     def _undo(self, recovery: Recovery) -> None:
         """Put the copy back, withdraw the epoch, and start Consul; can be repeated after it was cut off anywhere."""
