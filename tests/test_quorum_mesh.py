@@ -246,9 +246,11 @@ def test_two_survivors_of_five(make_quorum: MakeLab) -> None:
     assert {"active"} == {cycle.states[-1] for cycle in ended.values()}, ended
     assert ["svc2", "svc4"] == lab.voters("svc2") == lab.voters("svc4")
     assert 200 == lab.api("svc2", "GET", "/v1/kv/before?consistent")[0]
-    notes = [lab.run(host, "explain", "--failover", "1").stdout for host in ("svc2", "svc4")]
-    assert "it leads" in notes[0]
-    assert "it follows svc2" in notes[1]
+    logs = {host: (lab.folder / host / "habeat.log").read_text(encoding="utf-8") for host in ("svc2", "svc4")}
+    assert "epoch 1 (led by svc2) begins with svc2 (10.77.2.10), svc4 (10.77.2.11): it leads" in logs["svc2"]
+    assert "epoch 1 (led by svc2) begins with svc2 (10.77.2.10), svc4 (10.77.2.11): it follows svc2" in logs["svc4"]
+    for host in ("svc2", "svc4"):
+        assert list(lab.data(host).glob("raft.habeat-*-before-epoch-1"))
 
 
 def spoil_the_node_id(lab: QuorumLab) -> None:
