@@ -125,10 +125,14 @@ class QuorumLab:
         """Let machines start: habeat's service, and Consul's unit; return the starts, which the guard may hold."""
         starts = []
         for host in hosts:
-            (self.folder / host / "boot_id").write_text(f"{uuid.uuid4()}\n")
+            self.reboot(host)
             self.serve(host)
             starts.append(self._background(host, ["systemctl", "start", UNIT]))
         return starts
+
+    def reboot(self, host: str) -> None:
+        """Let a machine's start have another id."""
+        (self.folder / host / "boot_id").write_text(f"{uuid.uuid4()}\n")
 
     def begin_unit(self, host: str) -> None:
         """Start a host's Consul, as systemd does."""
@@ -139,12 +143,6 @@ class QuorumLab:
         self._serving[host] = self._background(host, self._habeat(host, "consul", "serve"))
 
     # -- habeat
-
-    def restart_service(self, host: str) -> None:
-        """Let a host's service begin anew, with its configuration as it is now."""
-        self._serving[host].kill()
-        self._serving[host].wait(10)
-        self.serve(host)
 
     def mortal(self, host: str, die_at: str, names: Path) -> int:
         """Run one cycle that dies with -9 at the boundary of that name or number; return its exit code."""

@@ -18,7 +18,7 @@ from conftest import LabFactory
 from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, Lab
 
-COMMANDS = ("check", "status", "explain", "history", "pause", "resume", "ack", "config", "doctor", "lab")
+COMMANDS = ("check", "status", "explain", "history", "pause", "resume", "ack", "config", "doctor", "consul", "lab")
 
 
 def habeat(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

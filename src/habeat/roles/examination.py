@@ -64,8 +64,8 @@ def _bootstrap(consul: Consul) -> Finding:
     except HttpError as error:
         return Finding(WARNING, subject, f"it cannot be seen how Consul is configured: {error}", "see bootstrap_expect")
     if alone:
-        says = "with bootstrap_expect 1 this server begins an empty cluster of its own whenever it starts without data"
-        return Finding(ERROR, subject, says, "set bootstrap_expect to the number of all servers, or remove it")
+        says = "with bootstrap_expect 1 this server leads an empty cluster of its own until it finds the others"
+        return Finding(WARNING, subject, says, "set bootstrap_expect to the number of all servers, or remove it")
     return Finding(GOOD, subject, "without data this server joins the others, and begins no cluster of its own")
 
 
