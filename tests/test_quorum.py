@@ -108,7 +108,7 @@ def test_peers_json_is_what_consul_takes() -> None:
 
 def test_notes_are_read_as_they_were_written() -> None:
     """What the journal keeps comes back the same, and nothing kept is nothing known."""
-    recovery = Recovery(1, 2, Epoch(3, "x", "svc1", 5.0), Epoch(), (ONE, TWO), Stage.WRITTEN, "raft.copy", 7.0)
+    recovery = Recovery(1, 2, Epoch(3, "x", "svc1", 5.0), (ONE, TWO), Stage.WRITTEN, "raft.copy", 7.0)
     assert recovery == recovery_of(json.loads(to_json(recovery)))
     assert configuration_of(to_json(FIVE)) == FIVE
     assert epoch_of(json.loads(to_json(recovery.epoch))) == recovery.epoch
@@ -131,9 +131,10 @@ SITUATION = Situation(
 SILENCE = Unknown("gives no answer")
 
 
-def word(epoch: Epoch, number: int, site: str = "primary") -> Heard:
+def word(epoch: Epoch, number: int, site: str = "primary", stage: Stage | None = None) -> Heard:
     """Return what a server of the other site says."""
-    return Heard(f"10.0.1.{number}", site, Word(site, f"id-{number + 2}", epoch, None, "standby"))
+    recovery = Recovery(1, 1, epoch, (ONE,), stage) if stage else None
+    return Heard(f"10.0.1.{number}", site, Word(site, f"id-{number + 2}", epoch, recovery, "standby"))
 
 
 def silent(number: int) -> Heard:
@@ -147,26 +148,30 @@ SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1,
 @pytest.mark.parametrize(
     ("heard", "changes", "action", "rule"),
     [
-        ([silent(1), silent(2)], {}, Action.HOLD, "G8"),
-        ([word(SAME, 1), silent(2)], {}, Action.HOLD, "G8"),
-        ([word(SAME, 1), word(SAME, 1)], {}, Action.HOLD, "G8"),
-        ([word(SAME, 1), word(OLDER, 2)], {}, Action.START, "G4"),
-        ([word(SAME, 1, "secondary"), word(SAME, 2, "secondary")], {}, Action.HOLD, "G8"),
+        ([silent(1), silent(2)], {}, Action.HOLD, "G9"),
+        ([word(SAME, 1), silent(2)], {}, Action.HOLD, "G9"),
+        ([word(SAME, 1), word(SAME, 1)], {}, Action.HOLD, "G9"),
+        ([word(SAME, 1), word(OLDER, 2)], {}, Action.START, "G5"),
+        ([word(SAME, 1, "secondary"), word(SAME, 2, "secondary")], {}, Action.HOLD, "G9"),
         ([word(NEWER, 1), silent(2)], {}, Action.CLEAN, "G1"),
         ([word(NEWER, 1, "secondary")], {}, Action.CLEAN, "G1"),
-        ([word(NEWER, 1), word(RIVAL, 2)], {"allowed": True, "ours": True}, Action.CLEAN, "G1"),
-        ([word(RIVAL, 1), word(SAME, 2)], {"allowed": True}, Action.REFUSE, "G2"),
-        ([silent(1), silent(2)], {"allowed": True}, Action.START, "G3"),
-        ([silent(1), silent(2)], {"ours": True}, Action.START, "G3"),
-        ([silent(1)], {"boot": "boot-1", "now": 1600.0}, Action.START, "G5"),
-        ([silent(1)], {"boot": "boot-1", "now": 1601.0}, Action.HOLD, "G8"),
-        ([silent(1)], {"boot": "boot-1", "now": 999.0}, Action.HOLD, "G8"),
-        ([silent(1)], {"boot": "boot-2", "now": 1001.0}, Action.HOLD, "G8"),
-        ([silent(1)], {"configuration": FIVE}, Action.START, "G6"),
-        ([silent(1)], {"configuration": replace(FIVE, servers=(ONE, TWO))}, Action.START, "G7"),
-        ([silent(1)], {"configuration": replace(FIVE, servers=(TWO,))}, Action.HOLD, "G8"),
-        ([silent(1)], {"configuration": None}, Action.HOLD, "G8"),
-        ([], {"there": ()}, Action.HOLD, "G8"),
+        ([word(NEWER, 1), word(RIVAL, 2)], {"allowed": True, "cut_off": True}, Action.CLEAN, "G1"),
+        ([word(RIVAL, 1), word(SAME, 2)], {"allowed": True}, Action.START, "G2"),
+        ([word(RIVAL, 1), word(SAME, 2)], {}, Action.REFUSE, "G3"),
+        ([silent(1), silent(2)], {"allowed": True, "cut_off": True}, Action.START, "G2"),
+        ([word(SAME, 1), word(OLDER, 2)], {"cut_off": True}, Action.REFUSE, "G4"),
+        ([word(SAME, 1, stage=Stage.PREPARED), word(SAME, 2)], {}, Action.HOLD, "G9"),
+        ([word(SAME, 1), word(SAME, 2, stage=Stage.SAVED)], {}, Action.HOLD, "G9"),
+        ([word(SAME, 1), word(SAME, 2, stage=Stage.PROVED)], {}, Action.START, "G5"),
+        ([silent(1)], {"boot": "boot-1", "now": 1600.0}, Action.START, "G6"),
+        ([silent(1)], {"boot": "boot-1", "now": 1601.0}, Action.HOLD, "G9"),
+        ([silent(1)], {"boot": "boot-1", "now": 999.0}, Action.HOLD, "G9"),
+        ([silent(1)], {"boot": "boot-2", "now": 1001.0}, Action.HOLD, "G9"),
+        ([silent(1)], {"configuration": FIVE}, Action.START, "G7"),
+        ([silent(1)], {"configuration": replace(FIVE, servers=(ONE, TWO))}, Action.START, "G8"),
+        ([silent(1)], {"configuration": replace(FIVE, servers=(TWO,))}, Action.HOLD, "G9"),
+        ([silent(1)], {"configuration": None}, Action.HOLD, "G9"),
+        ([], {"there": ()}, Action.HOLD, "G9"),
     ],
 )
 def test_the_guard(heard: list[Heard], changes: dict[str, object], action: Action, rule: str) -> None:
@@ -174,6 +179,7 @@ def test_the_guard(heard: list[Heard], changes: dict[str, object], action: Actio
     advice: Advice = advise(replace(SITUATION, **changes), heard)  # type: ignore[arg-type]
     assert (action, rule) == (advice.action, advice.rule)
     assert advice.why
+    assert advice.epoch == {"G1": NEWER, "G3": RIVAL}.get(rule, SAME)
 
 
 # -- what a cycle sees of a site's servers

@@ -336,6 +336,8 @@ def test_a_return_in_mid_recovery_is_put_back(make_quorum: MakeLab) -> None:
     """Killed between peers.json and the start, then the other site is back: Consul starts with its old data."""
     lab = make_quorum()
     watched(lab)
+    assert lab.api("svc1", "PUT", "/v1/kv/before", 7) == (200, True)
+    eventually(lambda: lab.api("svc2", "GET", "/v1/kv/before?stale")[0] == 200, "svc2 has it")
     lab.lose("svc1", "svc3")
     lab.configure("svc2", policy={"confirmations": 1})
     eventually(lambda: lab.leader("svc2") == "", "svc2 has no leader")
@@ -348,6 +350,11 @@ def test_a_return_in_mid_recovery_is_put_back(make_quorum: MakeLab) -> None:
     cycle = lab.check("svc2")
     assert "runs with its old data, since the other site is no longer surely dead" in cycle.sentence
     eventually(lambda: lab.voters("svc2") == sorted(THREE), "the old cluster is back", 60)
+    assert 200 == lab.api("svc2", "GET", "/v1/kv/before?consistent")[0]
+    eventually(lambda: lab.check("svc2").states == ("standby",), "it is over")
+    for host in THREE:
+        eventually(lambda host=host: lab.check(host).code == 0, f"{host} is well")  # type: ignore[misc]
+        assert "epoch 1" in lab.run(host, "consul", "guard").stderr
     assert json.loads(lab.run("svc2", "consul", "rejoin", "--json").stdout)["needed"] is False
 
 
@@ -391,7 +398,7 @@ def test_the_guard_by_hand(make_quorum: MakeLab) -> None:
     """A rebooted server of a majority site that is cut off is held; a person, or the policy, may allow its start."""
     lab = make_quorum(hold="1s")
     watched(lab)
-    assert "knows of no recovery after epoch 0 (rule G4)" in lab.run("svc2", "consul", "guard").stderr
+    assert "knows of no recovery after epoch 0 (rule G5)" in lab.run("svc2", "consul", "guard").stderr
     lab.net.isolate("1")
     restarted = lab.run("svc1", "consul", "guard")
     assert (0, True) == (restarted.returncode, "it had a leader" in restarted.stderr), restarted
@@ -400,7 +407,7 @@ def test_the_guard_by_hand(make_quorum: MakeLab) -> None:
     assert (1, True) == (held.returncode, "Consul must not start" in held.stderr), held
     assert "10.77.2.10 gives no answer on port 8399" in held.stderr
     assert 0 == lab.run("svc1", "consul", "allow").returncode
-    assert "a person allowed it" in lab.run("svc1", "consul", "guard").stderr
+    assert "it was allowed (rule G2)" in lab.run("svc1", "consul", "guard").stderr
     assert 1 == lab.run("svc1", "consul", "guard").returncode
     lab.configure("svc1", guard={"unsure": "start"})
     assert 0 == lab.run("svc1", "consul", "guard").returncode

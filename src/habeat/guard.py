@@ -4,13 +4,15 @@ An old server that starts after a recovery with its old data, and cannot reach t
 leader: both sides then acknowledge writes, and one side's are lost when they meet. The rules, first match wins:
 
 G1  somebody knows a recovery with a newer epoch than ours         -> start clean
-G2  somebody knows another recovery with the very number of ours   -> hold, whatever the policy says
-G3  habeat itself rebuilds the quorum here, or a person allowed it -> start
-G4  every server of the other site answers, and knows no newer one -> start
-G5  this machine's habeat saw a leader moments ago, in this boot   -> start: what was alive is not resurrected
-G6  the voters of this site are no quorum by themselves            -> start: they cannot elect a leader alone
-G7  all voters stand in this site, and this server is one of them  -> start: nobody else can have gone on
-G8  none of these                                                  -> hold
+G2  a person, or habeat's own recovery, allowed this start         -> start
+G3  somebody knows another recovery with the very number of ours   -> refuse, whatever the policy says
+G4  a recovery was begun here, and cut off before Consul's start   -> refuse: habeat's next cycle decides
+G5  every server of the other site answers, knows no newer one,
+    and is not about to begin one                                  -> start
+G6  this machine's habeat saw a leader moments ago, in this boot   -> start: what was alive is not resurrected
+G7  the voters of this site are no quorum by themselves            -> start: they cannot elect a leader alone
+G8  all voters stand in this site, and this server is one of them  -> start: nobody else can have gone on
+G9  none of these                                                  -> hold
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from habeat.model import Unknown
-from habeat.quorum import Configuration, Epoch, Recovery
+from habeat.quorum import Configuration, Epoch, Recovery, Stage
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Advice:
-    """What may be done, by which rule and why; `epoch` is the newest that is known."""
+    """What may be done, by which rule and why; `epoch` is the one to take over, if this server is to rejoin clean."""
 
     action: Action
     rule: str
@@ -69,8 +71,8 @@ class Advice:
 class Situation:
     """All that is known on this server: its site and the addresses in it, its epoch, its raft configuration.
 
-    `recent` is how many seconds ago a leader may have been seen, in the machine start `boot`. `ours` tells that habeat
-    is rebuilding the quorum here, `allowed` that a person allowed the next start.
+    `recent` is how many seconds ago a leader may have been seen, in the machine start `boot`. `cut_off` tells that a
+    recovery was begun here and Consul not yet started, `allowed` that the next start was allowed.
     """
 
     site: str
@@ -82,7 +84,7 @@ class Situation:
     now: float
     boot: str
     recent: float
-    ours: bool = False
+    cut_off: bool = False
     allowed: bool = False
 
 
@@ -94,40 +96,43 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
     if newest.number > own.number:
         why = f"Consul was rebuilt in {newest}, and the data here is of epoch {own.number}"
         return Advice(Action.CLEAN, "G1", why, newest)
+    if situation.allowed:
+        return Advice(Action.START, "G2", "it was allowed", own)
     rival = next((w.epoch for w in words if own.number and w.epoch.number == own.number and w.epoch.id != own.id), None)
     if rival is not None:
         why = f"both sites rebuilt Consul by themselves: {own} here, {rival} there; a person must choose"
-        return Advice(Action.REFUSE, "G2", why, own)
+        return Advice(Action.REFUSE, "G3", why, rival)
+    if situation.cut_off:
+        why = "a recovery was begun here and cut off before Consul's start: the next `habeat check` decides"
+        return Advice(Action.REFUSE, "G4", why, own)
     reason = _reason(situation, heard)
     if reason is not None:
         return Advice(Action.START, *reason, own)
     silent = "; ".join(f"{item.address} {item.word.reason}" for item in heard if isinstance(item.word, Unknown))
     told = silent or "not every server of the other site answers"
-    return Advice(Action.HOLD, "G8", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
+    return Advice(Action.HOLD, "G9", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
 
 
-def _reason(  # noqa: PLR0911  one return for each rule
-    situation: Situation, heard: Sequence[Heard]
-) -> tuple[str, str] | None:
+def _is_about_to(word: Word) -> bool:
+    """Tell whether a server may begin a new epoch at any moment."""
+    return word.recovery is not None and word.recovery.stage in (Stage.PREPARED, Stage.SAVED)
+
+
+def _reason(situation: Situation, heard: Sequence[Heard]) -> tuple[str, str] | None:
     """Return the rule that allows a start, and why, or None."""
-    if situation.ours:
-        return "G3", "habeat rebuilds the quorum on this server"
-    if situation.allowed:
-        return "G3", "a person allowed it"
-    answered = {
-        item.word.server for item in heard if not isinstance(item.word, Unknown) and item.word.site != situation.site
-    }
+    words = [item.word for item in heard if not isinstance(item.word, Unknown) and item.word.site != situation.site]
+    answered = {word.server for word in words if not _is_about_to(word)}
     if situation.there and len(answered) >= len(situation.there):
-        return "G4", f"the other site knows of no recovery after epoch {situation.epoch.number}"
+        return "G5", f"the other site knows of no recovery after epoch {situation.epoch.number}"
     last = situation.configuration
     if last is None:
         return None
     age = situation.now - last.at
     if last.boot == situation.boot and 0 <= age <= situation.recent:
-        return "G5", f"it had a leader {age:.0f} s ago"
+        return "G6", f"it had a leader {age:.0f} s ago"
     near = last.among(situation.here)
     if len(near) < last.needed:
-        return "G6", f"{len(near)} of {len(last.voters)} voters stand here, which can elect no leader by themselves"
+        return "G7", f"{len(near)} of {len(last.voters)} voters stand here, which can elect no leader by themselves"
     if near == last.voters and situation.own in {server.id for server in near}:
-        return "G7", "all voters stand in this site"
+        return "G8", "all voters stand in this site"
     return None

@@ -155,6 +155,7 @@ _CARE = "{target} is no longer surely dead ({why}): nothing more is taken over, 
 _HOLD_BACK = "The failback of {target} is held: {why}. " + _NOTHING
 _STILL = "{target} was failed over. Now: {why}. " + _NOTHING
 _MEND = "What was taken over from {target} no longer stands here: {why}. It is mended."
+_STOPPED = "The failover of {target} is stopped, since habeat is paused by {pause}; still dead: {why}. " + _NOTHING
 _QUORATE = "{target} is dead, but Consul has a leader without it: {why}. " + _NOTHING
 _ORPHANED = "Neither site announces what was taken over from {target}: {why}. It is taken over again."
 
@@ -216,8 +217,7 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "{target} is back before anything was taken over: {why}. The failover is abandoned."),
         ),
         Sight.QUORATE: (
-            Row("F17", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
-                "The failover of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
+            Row("F17", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _STOPPED),
             Row("F18", _G.BEGUN, _S.FAILING_OVER, _C.ACTIVATE, _L.WARNING, 0,
                 "{target} is still dead, and Consul has a leader: {why}. The failover is finished."),
             Row("F19", _G.ALWAYS, _S.STANDBY, _C.NONE, _L.WARNING, 0,
@@ -242,8 +242,7 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("F9", _G.ALWAYS, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _HOLD),
         ),
         Sight.DOWN: (
-            Row("F10", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
-                "The failover of {target} is stopped: habeat is paused by {pause}. " + _NOTHING),
+            Row("F10", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _STOPPED),
             Row("F11", _G.UNCONFIRMED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
                 "{target} looks dead again ({downs} of {confirmations} cycles): {why}. The failover is held."),
             Row("F12", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.WARNING, 0,

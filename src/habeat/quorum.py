@@ -86,17 +86,17 @@ class Stage(Enum):
 class Recovery:
     """A recovery as one server's journal keeps it: `peers` are all that vote from now on, `backup` a folder's name.
 
-    `before` is the epoch that holds again if it is undone; `moved_at` is when `stage` last changed.
+    `moved_at` is when `stage` last changed, `failures` counts starts that brought no leader.
     """
 
     failover: int
     round: int
     epoch: Epoch
-    before: Epoch
     peers: tuple[Server, ...]
     stage: Stage = Stage.PREPARED
     backup: str = ""
     moved_at: float = 0.0
+    failures: int = 0
 
     @property
     def begun(self) -> bool:
@@ -187,7 +187,7 @@ def recovery_of(data: dict[str, Any] | None) -> Recovery | None:
     """Return the recovery in what `to_json` wrote, once it is read as JSON; raises as `epoch_of`."""
     if not data:
         return None
-    parts = {"epoch": epoch_of(data["epoch"]), "before": epoch_of(data["before"]), "stage": Stage(data["stage"])}
+    parts = {"epoch": epoch_of(data["epoch"]), "stage": Stage(data["stage"])}
     return known(Recovery, {**data, **parts, "peers": _servers(data["peers"])})
 
 

@@ -108,15 +108,20 @@ class Keeper:
         return Up(outlook(saved, self.here, self.other))
 
     def _learn(self) -> None:
-        """Take over the epoch that Consul's data has: this server shares its history."""
+        """Take over the epoch that Consul's data tells, whose history this server shares, or tell a newer one in it.
+
+        One that was told to others and then undone is newer than what Consul has, and every server must learn it.
+        """
         held = self.consul.lock(self.key)
         try:
             told = epoch_of(json.loads(held.value)) if held else None
             known = epoch_of(json.loads(self.epoch.read() or "null"))
         except (KeyError, TypeError, ValueError) as error:
             raise HttpError(f"keeps something else at {self.key}") from error
-        if told is not None and told.number > known.number:
+        if told is not None and told.number >= known.number and told.id != known.id:
             self.epoch.write(to_json(told))
+        elif known.number > (told.number if told else 0):
+            self.consul.put(self.key, to_json(known))
 
 
 @dataclass(frozen=True)

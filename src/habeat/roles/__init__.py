@@ -22,6 +22,9 @@ RECOVERY = "consul-recovery"
 EPOCH, SAVED = "consul-epoch", "consul-raft"
 """The journal's notes of the newest epoch of Consul's data that this server shares, and of raft's configuration."""
 
+ALLOWED = "consul-allowed"
+"""The journal's note that Consul's next start was allowed: in which start of the machine."""
+
 
 def switched(target: Target) -> str:
     """Return the name of the journal's note of how far taking over or giving back came; there until it is all back."""

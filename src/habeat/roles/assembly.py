@@ -77,6 +77,8 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
         here=config.site(here).consul_ips,
         there=config.site(there).consul_ips,
         key=epoch_key(config),
+        boot=boot_id(),
+        fresh=config.policy.confirmation_window,
         consul=consul,
         unit=Unit(runner, config.consul.unit),
         folder=folder_of(config),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -23,8 +24,9 @@ from habeat.consul import Consul
 from habeat.errors import CommandError, FolderError, HabeatError, HttpError, HttpRefusedError
 from habeat.guard import Heard, Word
 from habeat.journal import Journal
-from habeat.machine import Command, State
+from habeat.machine import Command, State, span
 from habeat.model import Done, Evidence, Failed, Outcome, Sight, Unknown, Up, Verdict, Waiting
+from habeat.observe.quorum import NO_LEADER
 from habeat.quorum import (
     Configuration,
     Epoch,
@@ -38,7 +40,7 @@ from habeat.quorum import (
     recovery_of,
     to_json,
 )
-from habeat.roles import EPOCH, RECOVERY, SAVED
+from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
 from habeat.saga import Job, Plan, Step
 
 ATTEMPTS = 3
@@ -54,14 +56,17 @@ class Recoverer:
 
     `here` and `there` are the addresses of the two sites' servers. `look` judges another server of this site, `ask`
     hears what those say, `leader` tells whether Consul has a leader here, `reached` whether an address answers.
-    `fresh_id` gives an id that nobody else has; `key` is where Consul keeps the epoch. `clock` tells Unix time, `ticks`
-    seconds that never jump.
+    `fresh_id` gives an id that nobody else has; `key` is where Consul keeps the epoch. `boot` tells this start of the
+    machine from others, `fresh` is how many seconds before a failover the last leader may have been seen. `clock`
+    tells Unix time, `ticks` seconds that never jump.
     """
 
     site: str
     here: Sequence[str]
     there: Sequence[str]
     key: str
+    boot: str
+    fresh: float
     consul: Consul
     unit: Unit
     folder: RaftFolder
@@ -100,17 +105,23 @@ class Recoverer:
         if recovery is not None and recovery.stage is Stage.UNDOING:
             self._undo(recovery)
             recovery = self._recovery()
+        if (recovery is None or not recovery.begun) and self._needless():
+            return Done("Consul has a leader, so there is nothing to rebuild")
         if recovery is not None and (recovery.failover, recovery.round) == (job.failover, job.round):
             if recovery.stage is not Stage.UNDONE:
                 return Done(f"{recovery.epoch} with {_named(recovery.peers)} is under way ({recovery.stage.value})")
             if not self.journal.acknowledged(job.failover, since=recovery.moved_at):
                 return Waiting(UNDONE.format(backup=recovery.backup))
-        if self._needless():
-            return Done("Consul has a leader, so there is nothing to rebuild")
+        return self._prepare(job)
+
+    def _prepare(self, job: Job) -> Outcome:
+        """Make a plan, or take over that of another survivor, if all that it needs is there."""
         saved, own = self._saved(), self._own_id()
         why = obstacle(saved, self.here, self.there, own, self.site)
         if why is not None or saved is None:
             return Waiting(why or "raft's configuration was never saved")
+        if (old := self._outdated(job, saved)) is not None:
+            return Waiting(old)
         try:
             proved = self.folder.examine()
             self.unit.state()
@@ -148,11 +159,13 @@ class Recoverer:
         if (done := self._nothing_to_do()) is not None or recovery is None:
             return done or Done("there is nothing to rebuild")
         self._halt()
+        if back := self._answering():
+            self.unit.start()
+            return Waiting(f"{', '.join(back)} answers again, so {self.unit.name} was started as it was")
         self.journal.note(EPOCH, to_json(recovery.epoch))
         try:
             self.folder.write_peers(peers_json(recovery.peers))
         except FolderError as error:
-            self.journal.note(EPOCH, to_json(recovery.before))
             self.unit.start()
             return Failed(f"peers.json was not written, and {self.unit.name} was started as it was: {error}")
         self._note(replace(recovery, stage=Stage.WRITTEN))
@@ -169,27 +182,33 @@ class Recoverer:
         if self.unit.state() == "active":
             return Done(f"{self.unit.name} runs")
         try:
+            self.journal.note(ALLOWED, self.boot)  # the guard runs within this start
             self.unit.start()
         except CommandError as error:
-            return self._broken(job, recovery, str(error))
+            return self._broken(recovery, str(error))
+        finally:
+            self.journal.note(ALLOWED, None)
         return Done(f"{self.unit.name} is started")
 
-    def prove(self, job: Job) -> Outcome:
+    def prove(self, _job: Job) -> Outcome:
         """Wait for a leader, and prove a consistent read and a write; from then on Consul tells the epoch itself."""
         recovery = self._recovery()
-        if recovery is None:
+        if recovery is None or not recovery.begun:
+            self.journal.note(RECOVERY, None)
             return Done("nothing was rebuilt")
         why = self._await_leader()
         if why is not None:
+            if not why.startswith(f"Consul {NO_LEADER}"):
+                return Failed(f"it cannot be told whether Consul has a leader: {why}")
             late = [peer for peer in self._others(recovery) if not self._follows(peer, recovery)]
             if late:
                 return Waiting(f"there is no leader yet, since {_named(late)} has not followed yet ({why})")
-            return self._broken(job, recovery, f"Consul has no leader after {LEADER_WAIT:g} s: {why}")
+            return self._broken(recovery, f"after {LEADER_WAIT:g} s {why}")
         proved = "a consistent read and a write"
         try:
             self.consul.put(self.key, to_json(recovery.epoch))
             held = self.consul.lock(self.key)
-            if held is None or epoch_of(json.loads(held.value)).number < recovery.epoch.number:
+            if held is None or held.value != to_json(recovery.epoch):
                 return Failed(f"the epoch was written to {self.key} in Consul, and is not there")
         except HttpRefusedError as error:
             proved = f"a consistent read, but no write, since Consul {error}"
@@ -272,8 +291,27 @@ class Recoverer:
         epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock())
         return self._begin(job, epoch, peers, f"it leads; {proved}")
 
+    def _outdated(self, job: Job, saved: Configuration) -> str | None:
+        """Return why the other servers may have gone on without this one, so that its data may be of the past."""
+        if self.journal.acknowledged(job.failover):
+            return None
+        began = self.journal.failover(job.failover).started_at
+        rebooted = ", and the machine was rebooted since" if saved.boot != self.boot else ""
+        if not rebooted and began - saved.at <= self.fresh:
+            return None
+        return (
+            f"this server last saw a leader {span(began - saved.at)} before{rebooted}: the other site may have gone on "
+            "without it, and what was written there meanwhile would be lost; `habeat ack` allows it"
+        )
+
+    def _answering(self) -> list[str]:
+        """Return the addresses of the other site that answer, asked side by side."""
+        with ThreadPoolExecutor() as pool:
+            answers = pool.map(self.reached, self.there)
+        return [address for address, reached in zip(self.there, answers, strict=True) if reached]
+
     def _begin(self, job: Job, epoch: Epoch, peers: tuple[Server, ...], told: str) -> Outcome:
-        self._note(Recovery(job.failover, job.round, epoch, self._epoch(), peers))
+        self._note(Recovery(job.failover, job.round, epoch, peers))
         return Done(f"{epoch} begins with {_named(peers)}: {told}")
 
     def _others(self, recovery: Recovery) -> list[Server]:
@@ -315,8 +353,11 @@ class Recoverer:
         return recovery is not None and recovery.begun and not self.folder.has(f"{RAFT}/peers.json")
 
     def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
-        """Start Consul with its old data, and withdraw the epoch."""
-        if recovery is not None and recovery.stage is Stage.UNDONE:
+        """Start Consul with its old data.
+
+        An epoch that was told stays: who heard of it and threw its data away rejoins this server and its old data.
+        """
+        if recovery is not None and recovery.stage is Stage.UNDONE and job.command is not Command.CLOSE:
             if self.unit.state() in ENDED:
                 self.unit.start()
             return Waiting(UNDONE.format(backup=recovery.backup))
@@ -326,20 +367,23 @@ class Recoverer:
                 return Waiting("Consul took the new configuration in at this moment")
             self.folder.remove_peers()
         if recovery is not None:
-            self.journal.note(EPOCH, to_json(recovery.before))
             self.journal.note(RECOVERY, None)
         if self.unit.state() in ENDED:
             self.unit.start()
         told = f"{self.unit.name} runs with its old data, since the other site is no longer surely dead"
         return Done(told) if job.command is Command.CLOSE else Waiting(told)
 
-    def _broken(self, job: Job, recovery: Recovery | None, why: str) -> Outcome:
+    def _broken(self, recovery: Recovery | None, why: str) -> Outcome:
         """Fail, and after some attempts put the copy of the raft folder back."""
-        if recovery is None or job.attempt < ATTEMPTS or recovery.stage is Stage.PROVED:
+        if recovery is None or recovery.stage is not Stage.WRITTEN:
+            return Failed(why)
+        recovery = replace(recovery, failures=recovery.failures + 1)
+        self._note(recovery)
+        if recovery.failures < ATTEMPTS:
             return Failed(why)
         recovery = replace(recovery, stage=Stage.UNDOING)
         self._note(recovery)
-        told = f"{why}; after {job.attempt} attempts the raft folder was put back as it was"
+        told = f"{why}; after {recovery.failures} attempts the raft folder was put back as it was"
         try:
             self._undo(recovery)
         except CommandError as error:
@@ -347,10 +391,9 @@ class Recoverer:
         return Failed(told)
 
     def _undo(self, recovery: Recovery) -> None:
-        """Put the copy back, withdraw the epoch, and start Consul; can be repeated after it was cut off anywhere."""
+        """Put the copy back, and start Consul; can be repeated after it was cut off anywhere."""
         self._halt_or_absent()
         self.folder.restore(recovery.backup, f"{recovery.backup}.failed")
-        self.journal.note(EPOCH, to_json(recovery.before))
         self._note(replace(recovery, stage=Stage.UNDONE))
         self.unit.start()
 
@@ -381,8 +424,7 @@ class Recoverer:
             found = self.consul.raft()
         except HttpError as error:
             return f"it could not be read who votes: Consul {error}"
-        last = self._saved()
-        self.journal.note(SAVED, to_json(replace(found, at=self.clock(), boot=last.boot if last else "")))
+        self.journal.note(SAVED, to_json(replace(found, at=self.clock(), boot=self.boot)))
         return f"{_named(found.voters)} vote"
 
     def _own_id(self) -> str:

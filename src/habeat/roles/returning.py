@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from habeat.act.raft_folder import RAFT, RaftFolder
+from habeat.act.raft_folder import PEERS, RAFT, RaftFolder
 from habeat.act.run import Runner
 from habeat.act.unit import ENDED, Unit
 from habeat.config.model import Config
@@ -18,11 +18,8 @@ from habeat.guard import Action, Advice, Heard, Situation, Word, advise
 from habeat.journal import Journal
 from habeat.node import boot_id, consul_of, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
-from habeat.roles import EPOCH, RECOVERY, SAVED
+from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
 from habeat.roles.assembly import channel_of, folder_of
-
-ALLOWED = "consul-allowed"
-"""The journal's note that a person allowed the next start of Consul: in which machine start."""
 
 PAUSE = 2.0
 JOINED_WITHIN = 60.0
@@ -75,6 +72,7 @@ class Returning:
         if self.folder.has(RAFT):
             if self.folder.busy():
                 raise FolderError(f"a process has raft's database in {self.folder.path} open: stop Consul first")
+            self.journal.note(SAVED, None)  # without data this server must rebuild nothing
             self.folder.set_aside(name)
             moved = f"the old raft folder is {self.folder.path / name}"
         self.journal.note(EPOCH, to_json(epoch))
@@ -137,7 +135,7 @@ class Returning:
             now=time.time(),
             boot=boot_id(),
             recent=config.guard.recent,
-            ours=recovery is not None and recovery.stage in (Stage.WRITTEN, Stage.UNDONE),
+            cut_off=recovery is not None and recovery.stage is Stage.WRITTEN and self.folder.has(f"{RAFT}/{PEERS}"),
             allowed=self.journal.noted(ALLOWED) == boot_id(),
         )
 
