@@ -70,7 +70,7 @@ class Balancer:
                 },
                 "primary": {keys.address: self.lab.addresses[PRIMARY], keys.name: PRIMARY},
                 "secondary": {keys.address: self.lab.addresses[STANDBY], keys.switch: {"lb": {**plain, **switch}}},
-                "policy": policy or {},
+                "policy": {"confirmation_time": "1ms", **(policy or {})},
                 "probes": {"count": 1, "timeout": "100ms"},
             }
         )

@@ -53,12 +53,17 @@ def verdict(sight: Sight, **seen: bool) -> Verdict:
 
 
 def circumstances(
-    memory: Memory | None = None, *, now: float = 1000.0, paused: bool = False, **facts: bool
+    memory: Memory | None = None,
+    *,
+    now: float = 1000.0,
+    paused: bool = False,
+    policy: Policy | None = None,
+    **facts: bool,
 ) -> Circumstances:
     """Return the facts that guards look at."""
     return Circumstances(
         now=now,
-        policy=Policy(),
+        policy=policy or Policy(),
         memory=memory or Memory(),
         pause=Pause("ann", "maintenance", 0.0) if paused else None,
         acknowledged=facts.get("acknowledged", False),

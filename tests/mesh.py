@@ -616,6 +616,7 @@ class Standby:
             "primary": {"appserver_ip": ADDRESSES["mbox1"], "appserver_vmname": PRIMARY},
             "secondary": {"appserver_ip": ADDRESSES["mbox2"], "appserver_vmname": STANDBY},
             "probes": {"reach": "icmp", "count": 2, "timeout": "100ms"},
+            "policy": {"confirmation_time": "1ms"},
             "witnesses": {"timeout": "3s"},
             "carbonio": {
                 "binary": str(self._folder / "bin" / "carbonio"),

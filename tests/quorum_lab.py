@@ -342,6 +342,7 @@ class QuorumLab:
             "primary": site("1"),
             "secondary": site("2"),
             "probes": {"count": 2, "timeout": "100ms"},
+            "policy": {"confirmation_time": "1ms"},
             "witnesses": {"timeout": "5s"},
             "consul": {"data_dir": str(self.data(host)), "unit": UNIT, "user": "root"},
             "guard": {"secret": SECRET, "hold": self._hold},

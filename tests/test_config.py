@@ -85,10 +85,11 @@ def test_both_spellings(write: Writer, spelling: str) -> None:
 def test_defaults_are_the_documented_ones(write: Writer) -> None:
     """Sections that are not there have the defaults of the design."""
     policy = load(write(SEED)).policy
-    assert (2, 8 * 3600.0, 3600.0, (), None) == (
+    assert (2, 8 * 3600.0, 3600.0, 10.0, (), None) == (
         policy.confirmations,
         policy.cooldown,
         policy.confirmation_window,
+        policy.confirmation_time,
         policy.gateways,
         policy.max_lag,
     )

@@ -177,7 +177,7 @@ def test_format_of_an_earlier_version(tmp_path: Path) -> None:
         db.execute("INSERT INTO target VALUES (?, 'suspect', 1, 0, 1000.0, NULL, NULL)", (TARGET.key,))
         db.execute("PRAGMA user_version=1")
     db.close()
-    with pytest.raises(JournalError, match="has format 1: the next `habeat check` brings it to format 2"):
+    with pytest.raises(JournalError, match="has format 1: the next `habeat check` brings it to format 3"):
         Journal.open(state, create=False)
     journal = Journal.open(state)
     memory = journal.memory(TARGET)
@@ -194,7 +194,7 @@ def test_format_of_a_later_version(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "state" / "habeat.db") as db:
         db.execute("PRAGMA user_version=99")
     db.close()
-    with pytest.raises(JournalError, match="has format 99, and this habeat knows format 2"):
+    with pytest.raises(JournalError, match="has format 99, and this habeat knows format 3"):
         Journal.open(tmp_path / "state")
 
 

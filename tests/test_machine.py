@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from habeat.machine import (
     settle,
     span,
 )
-from habeat.model import Memory, Sight, Verdict
+from habeat.model import Memory, Policy, Sight, Verdict
 from habeat.report.states import page
 
 GOLDEN = Path(__file__).parent / "golden" / "transitions.json"
@@ -45,10 +46,11 @@ def everything() -> Iterator[tuple[Verdict, Circumstances]]:
     """Yield every state, sight and combination of what guards look at."""
     switches = itertools.product([False, True], repeat=len(FLAGS))
     for state, sight, flags in itertools.product(State, Sight, switches):
+        named: dict[str, Any] = dict(zip(FLAGS, flags, strict=True))
         taken = state in (State.FAILING_OVER, State.ACTIVE, State.FAILING_BACK, State.AWAITING_FAILBACK)
         for downs, ups, paused, ended in itertools.product((0, 1, 5), (0, 5), (False, True), (None, 990.0, -90000.0)):
             memory = Memory(state.value, downs, ups, 995.0, 7, ended)
-            facts = circumstances(memory, paused=paused, **dict(zip(FLAGS, flags, strict=True)))
+            facts = circumstances(memory, paused=paused, **named)
             for seen in SEEN if taken else SEEN[:1]:
                 yield verdict(sight, **seen), facts
 
@@ -139,7 +141,7 @@ def test_failing_over_holds_a_result_for_everything() -> None:
         assert (decision.after is not state) == (decision.memory.failover_at == 1000.0)
 
 
-def cycles(*sights: Sight, step: float = 300.0, start: Memory | None = None, **facts: bool) -> list[Decision]:
+def cycles(*sights: Sight, step: float = 300.0, start: Memory | None = None, **facts: Any) -> list[Decision]:
     """Run cycles one after another, `step` seconds apart; plans are never run."""
     memory, decisions = start or Memory(), []
     for number, sight in enumerate(sights):
@@ -176,6 +178,19 @@ def test_cycles_far_apart_do_not_confirm() -> None:
     assert commands(cycles(D, D, D, step=3601)) == ["S4", "U4", "U4"]
     assert commands(cycles(D, D, D, step=-10)) == ["S4", "U4", "U4"]
     assert commands(cycles(D, D, step=3600)) == ["S4", "U7"]
+
+
+def test_cycles_close_together_do_not_confirm() -> None:
+    """I1, I6: cycles that agree must span the confirmation time, for a death and for a return; each row anew."""
+    lasting = Policy(lasting=10.0)
+    assert ["S4", "U4", "U4", "U7"] == commands(cycles(D, D, D, D, step=3.5, policy=lasting))
+    assert ["S4", "U7"] == commands(cycles(D, D, step=10.0, policy=lasting))
+    assert ["S4", "U4", "U3", "S4", "U4"] == commands(cycles(D, D, N, D, D, step=6.0, policy=lasting))[:5]
+    assert ["S7"] == commands(cycles(D, policy=replace(lasting, confirmations=1)))
+    active = Memory("active", failover=1, failover_at=999.0)
+    assert ["A1", "A1", "A2"] == commands(cycles(U, U, U, step=6.0, start=active, policy=lasting))
+    told = cycles(D, D, step=3.0, policy=lasting)[-1].sentence
+    assert told.startswith("mbox1 looks dead (2 of 2 cycles, 3 s of at least 10 s): ")
 
 
 def test_cooldown_until_acknowledged() -> None:

@@ -45,10 +45,10 @@ def loaded(tmp_path: Path) -> Load:
 
 def test_policy(loaded: Load) -> None:
     """Every number of the policy comes from the file."""
-    policy = {"confirmations": 5, "confirmation_window": "2h", "cooldown": "1h", "late_accounts": "7m"}
+    times = {"confirmation_window": "2h", "confirmation_time": "9s", "cooldown": "1h", "late_accounts": "7m"}
     services = {"service_down": "failover"}
     config = loaded(
-        policy={**policy, **services},
+        policy={"confirmations": 5, **times, **services},
         probes={"services": ["default"]},
         witnesses={"providers": ["consul", "hetrix", "vcenter"], "required": 3, "freshness": "4m"},
     )
@@ -57,12 +57,13 @@ def test_policy(loaded: Load) -> None:
         required=3,
         freshness=240.0,
         window=7200.0,
+        lasting=9.0,
         cooldown=3600.0,
         repeat=420.0,
         service_down=True,
     )
     assert wanted == policy_of(config)
-    assert Policy(repeat=300.0) == policy_of(loaded())
+    assert Policy(lasting=10.0, repeat=300.0) == policy_of(loaded())
 
 
 @pytest.mark.parametrize("provider", ["consul", "hetrix", "vcenter"])

@@ -62,7 +62,7 @@ class Standby:
             "local": {**local, **enabled, **names},
             "primary": {"proxy_ip": ADDRESSES["proxy1"], "proxyserver_vmname": "proxy1.example.com"},
             "secondary": {"proxy_switch": {"bgp": {**plain, **switch}}},
-            "policy": {"confirmations": CONFIRMATIONS},
+            "policy": {"confirmations": CONFIRMATIONS, "confirmation_time": "1ms"},
             "probes": {"count": 1, "timeout": "200ms"},
             "witnesses": {"timeout": "3s"},
             "consul": {"port": self._witness.port},

@@ -10,7 +10,7 @@ from habeat.errors import HabeatError
 from habeat.grounds import Grounds, conclude
 from habeat.journal import Journal
 from habeat.judge import blind_spot, probed
-from habeat.machine import Circumstances, Command, Decision, Level, State, settle
+from habeat.machine import Circumstances, Command, Decision, Level, State, confirmed, settle
 from habeat.model import Memory, Outcome, Policy, Sight, Snapshot, Target, Up, Verdict
 from habeat.report.lockfiles import LockFiles
 from habeat.roles import Traits
@@ -131,10 +131,10 @@ class Cycle:
     def _mark(self, verdict: Verdict, decision: Decision) -> None:
         """Bring the lock files in line with what is now known."""
         taken = decision.after in (State.FAILING_OVER, State.ACTIVE)
-        confirmed = decision.memory.downs >= self.policy.confirmations
+        surely = confirmed(decision.memory.downs, decision.memory, self.policy)
         alive = verdict.sight in (Sight.UP, Sight.SERVICE_DOWN, Sight.UNREACHABLE)
         complaints = self.files.sync(
-            down=False if alive else None if verdict.sight is Sight.UNKNOWN else taken or confirmed,
+            down=False if alive else None if verdict.sight is Sight.UNKNOWN else taken or surely,
             promotion=taken and verdict.sight is not Sight.UP,
             module=self.held(),
             sentence=decision.sentence,

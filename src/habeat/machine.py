@@ -140,13 +140,13 @@ class Decision:
 _G, _S, _C, _L = Guard, State, Command, Level
 
 _NOTHING = "Nothing is done."
-_CONFIRMING = "{target} looks dead ({downs} of {confirmations} cycles): {why}. Nothing is done yet."
+_CONFIRMING = "{target} looks dead ({agreed}): {why}. Nothing is done yet."
 _PAUSED = "{target} is down, but habeat is paused by {pause}. " + _NOTHING
 _COOLING = (
     "{target} is down again, but its last failover ended {since} ago, within the cooldown of {cooldown}. "
     "Nothing is done; `habeat ack` allows the next failover."
 )
-_START = "{target} is dead, {downs} of {confirmations} cycles agree: {why}. Failing over now."
+_START = "{target} is dead ({agreed}): {why}. Failing over now."
 _SERVICE_DOWN = "{target} answers, but not all its services work: {why}. " + _NOTHING
 _CANNOT_TELL = "Cannot tell whether {target} is alive: {why}. " + _NOTHING
 _UNREACHABLE = "{target} is alive but unreachable from here: {why}. " + _NOTHING
@@ -244,7 +244,7 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
         Sight.DOWN: (
             Row("F10", _G.PAUSED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3, _STOPPED),
             Row("F11", _G.UNCONFIRMED, _S.FAILING_OVER, _C.NONE, _L.ERROR, 3,
-                "{target} looks dead again ({downs} of {confirmations} cycles): {why}. The failover is held."),
+                "{target} looks dead again ({agreed}): {why}. The failover is held."),
             Row("F12", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.WARNING, 0,
                 "{target} is still dead: {why}. The failover goes on."),
         ),
@@ -253,7 +253,7 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
         Sight.UP: (
             Row("A12", _G.LOST, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _MEND),
             Row("A1", _G.NOT_BACK, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
-                "{target} answers again ({ups} of {confirmations} cycles): {why}."),
+                "{target} answers again ({agreed}): {why}."),
             Row("A2", _G.MANUAL, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0,
                 "{target} is back: {why}. {stays}."),
             Row("A3", _G.PAUSED, _S.ACTIVE, _C.NONE, _L.WARNING, 0,
@@ -438,9 +438,7 @@ def _decision(row: Row, before: State, target: str, why: str, facts: Circumstanc
     sentence = row.sentence.format(
         target=target,
         why=why,
-        downs=memory.downs,
-        ups=memory.ups,
-        confirmations=facts.policy.confirmations,
+        agreed=_agreed(memory, facts.policy),
         pause=f"{facts.pause.owner} ({facts.pause.reason})" if facts.pause else "nobody",
         since=span(facts.now - (memory.failover_at or facts.now)),
         cooldown=span(facts.policy.cooldown),
@@ -455,10 +453,25 @@ def _count(verdict: Verdict, facts: Circumstances) -> Memory:
     near = 0 <= facts.now - memory.seen_at <= facts.policy.window
     downs = (memory.downs if near else 0) + 1 if sight is Sight.DOWN else 0
     ups = (memory.ups if near else 0) + 1 if verdict.back else 0
+    since = memory.since if max(downs, ups) > 1 else facts.now
     before = memory.reached_at
     reached_at = facts.now if verdict.reached else None if before is None else min(before, facts.now)
     served = verdict.served or memory.served
-    return replace(memory, downs=downs, ups=ups, seen_at=facts.now, reached_at=reached_at, served=served)
+    return replace(memory, downs=downs, ups=ups, since=since, seen_at=facts.now, reached_at=reached_at, served=served)
+
+
+def confirmed(cycles: int, memory: Memory, policy: Policy) -> bool:
+    """Tell whether so many cycles in a row are enough; more than one must also span a time, not only follow closely."""
+    lasting = policy.confirmations == 1 or memory.seen_at - memory.since >= policy.lasting
+    return cycles >= policy.confirmations and lasting
+
+
+def _agreed(memory: Memory, policy: Policy) -> str:
+    """Return how many cycles agree, and for how long where that is what is missing."""
+    cycles = max(memory.downs, memory.ups)
+    short = cycles >= policy.confirmations and not confirmed(cycles, memory, policy)
+    lasted = f", {span(memory.seen_at - memory.since)} of at least {span(policy.lasting)}" if short else ""
+    return f"{cycles} of {policy.confirmations} cycles{lasted}"
 
 
 def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
@@ -467,15 +480,15 @@ def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
     cooling = ended is not None and facts.now - ended < policy.cooldown and not facts.acknowledged
     holds = {
         Guard.ALWAYS: True,
-        Guard.UNCONFIRMED: memory.downs < policy.confirmations,
+        Guard.UNCONFIRMED: not confirmed(memory.downs, memory, policy),
         Guard.PAUSED: facts.pause is not None,
         Guard.COOLING: cooling,
         Guard.BEGUN: facts.begun,
         Guard.NOT_DUE: not facts.repeats or (ended is not None and 0 <= facts.now - ended < policy.repeat),
-        Guard.NOT_BACK: memory.ups < policy.confirmations,
+        Guard.NOT_BACK: not confirmed(memory.ups, memory, policy),
         Guard.MANUAL: not facts.automatic,
         Guard.ACKNOWLEDGED: facts.acknowledged,
-        Guard.RETURNED: facts.begun and memory.ups >= policy.confirmations,
+        Guard.RETURNED: facts.begun and confirmed(memory.ups, memory, policy),
         Guard.LOST: verdict.lost and facts.pause is None,
         Guard.ORPHANED: verdict.orphaned and facts.pause is None,
         Guard.SPENT: facts.relapses and cooling,

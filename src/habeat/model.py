@@ -182,15 +182,16 @@ class Finding:
 class Policy:
     """The numbers the judge and the machine go by; durations in seconds.
 
-    `freshness` is how old a witness's knowledge may be. `window` is how far apart two cycles may lie and
-    still confirm each other. `repeat` is how often a finished failover looks for late accounts. `service_down` tells
-    to act on a dead service as on a dead host.
+    `freshness` is how old a witness's knowledge may be. `window` is how far apart two cycles may lie and still confirm
+    each other, `lasting` how far apart the first and the last that confirm must lie. `repeat` is how often a finished
+    failover looks for late accounts. `service_down` tells to act on a dead service as on a dead host.
     """
 
     confirmations: int = 2
     required: int = 1
     freshness: float = 120.0
     window: float = 3600.0
+    lasting: float = 0.0
     cooldown: float = 8 * 3600.0
     repeat: float = 60.0
     service_down: bool = False
@@ -284,9 +285,9 @@ class Pause:
 class Memory:
     """What the machine remembers of a target between cycles, all of it durable.
 
-    `downs` and `ups` count consecutive cycles with that sight, `seen_at` is when the last one was, `reached_at` when
-    a probe last reached it, `served` which services were last found at work. `failover_at` is when the last failover
-    ended, or None if there never was one.
+    `downs` and `ups` count consecutive cycles with that sight, `since` is when the first of them was and `seen_at` when
+    the last one was, `reached_at` when a probe last reached it, `served` which services were last found at work.
+    `failover_at` is when the last failover ended, or None if there never was one.
     """
 
     state: str = "standby"
@@ -297,6 +298,7 @@ class Memory:
     failover_at: float | None = None
     reached_at: float | None = None
     served: str = ""
+    since: float = 0.0
 
 
 def sound(text: str) -> str:

@@ -55,6 +55,7 @@ def policy_of(config: Config) -> Policy:
         required=config.witnesses.required,
         freshness=config.witnesses.freshness,
         window=config.policy.confirmation_window,
+        lasting=config.policy.confirmation_time,
         cooldown=config.policy.cooldown,
         repeat=config.policy.late_accounts,
         service_down=config.policy.service_down == "failover",

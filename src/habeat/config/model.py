@@ -122,6 +122,11 @@ class PolicySection:
     confirmation_window: Duration = setting(
         Duration(3600.0), "two cycles further apart than this do not confirm each other"
     )
+    confirmation_time: Duration = setting(
+        Duration(10.0),
+        "how long the cycles that agree must span at least, however quickly they follow each other: Consul's own "
+        "knowledge may be wrong for some seconds; nothing to `confirmations: 1`",
+    )
     cooldown: Duration = setting(
         Duration(8 * 3600.0), "after a failover no other by itself for so long, unless `habeat ack` allows it"
     )

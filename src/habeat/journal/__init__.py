@@ -91,7 +91,8 @@ class Journal(Ledger):
     def memory(self, target: Target) -> Memory:
         """Return what is remembered of a target, or a fresh memory for one never seen."""
         row = self._db.execute(
-            "SELECT state, downs, ups, seen_at, failover, failover_at, reached_at, served FROM target WHERE key=?",
+            "SELECT state, downs, ups, since, seen_at, failover, failover_at, reached_at, served FROM target"
+            " WHERE key=?",
             (target.key,),
         ).fetchone()
         return Memory(**row) if row else Memory()
@@ -132,13 +133,14 @@ class Journal(Ledger):
                 ).fetchone()
                 memory = replace(memory, failover=earlier["id"])
             self._db.execute(
-                "INSERT OR REPLACE INTO target (key, state, downs, ups, seen_at, failover, failover_at, reached_at,"
-                " served) VALUES (?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO target (key, state, downs, ups, since, seen_at, failover, failover_at,"
+                " reached_at, served) VALUES (?,?,?,?,?,?,?,?,?,?)",
                 (
                     target.key,
                     memory.state,
                     memory.downs,
                     memory.ups,
+                    memory.since,
                     memory.seen_at,
                     memory.failover,
                     memory.failover_at,

@@ -56,6 +56,9 @@ ALTER TABLE target ADD COLUMN reached_at REAL;
 ALTER TABLE target ADD COLUMN served TEXT NOT NULL DEFAULT '';
 ALTER TABLE event ADD COLUMN circumstances TEXT
 """,
+    """
+ALTER TABLE target ADD COLUMN since REAL NOT NULL DEFAULT 0
+""",
 )
 """What makes each format of the file out of the one before it, beginning with an empty file."""
 VERSION = len(FORMATS)

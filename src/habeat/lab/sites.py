@@ -262,6 +262,7 @@ class Lab:
             "primary": {"appserver_ip": self.addresses[PRIMARY], "appserver_vmname": PRIMARY},
             "secondary": {"appserver_ip": self.addresses[STANDBY], "appserver_vmname": STANDBY},
             "probes": {"reach": f"tcp:{self.host.port}", "count": 2, "timeout": "200ms"},
+            "policy": {"confirmation_time": "1ms"},
             "witnesses": {"timeout": "10s"},
             "carbonio": {
                 "binary": str(bin_dir / "carbonio"),
