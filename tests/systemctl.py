@@ -1,8 +1,8 @@
 """A stand-in for systemctl where no systemd runs: one unit, kept by a pid file beside this program.
 
-It knows `show --property=LoadState,ActiveState UNIT`, `show --property=ExecStartPre UNIT`, `start UNIT` and `stop UNIT` with systemd's words and exit codes. `unit.json` beside
+It knows `show --property=LoadState,ActiveState UNIT`, `show --property=ExecStartPre UNIT`, `start UNIT`, `stop UNIT` and `is-enabled UNIT` with systemd's words and exit codes. `unit.json` beside
 it has `name`, `argv`, `log`, and `before`: commands that run before a start, as ExecStartPre does (one that fails
-fails the start). With a file `broken` beside it the unit does not start. Every call is a line in `calls`.
+fails the start). With a file `broken` beside it the unit does not start, with `disabled` it is not enabled. Every call is a line in `calls`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ def main() -> int:
     if verb == "stop":
         stop()
         return 0
+    if verb == "is-enabled":
+        sys.stdout.write("disabled\n" if (FOLDER / "disabled").exists() else "enabled\n")
+        return int((FOLDER / "disabled").exists())
     sys.stderr.write(f"Unknown command verb {verb}.\n")
     return 1
 

@@ -38,7 +38,7 @@ def free_port() -> int:
 def answering() -> int:
     """Give the port of a server that tells WORD."""
     port = free_port()
-    threading.Thread(target=serve, args=(SECRET, "127.0.0.1", port, lambda: WORD), daemon=True).start()
+    threading.Thread(target=serve, args=(SECRET, ("127.0.0.1", port), (), lambda: WORD, print), daemon=True).start()
     assert _open(port)
     return port
 
@@ -166,18 +166,36 @@ def test_slow_strangers_do_not_shut_others_out(answering: int, monkeypatch: pyte
         connection.close()
 
 
+def test_strangers_never_keep_a_server_waiting() -> None:
+    """I4: however many strangers hold connections open, the other Consul servers are answered meanwhile."""
+    port = free_port()
+    args = (SECRET, ("127.0.0.1", port), ("127.0.0.1", "no-such-host.invalid"), lambda: WORD, print)
+    threading.Thread(target=serve, args=args, daemon=True).start()
+    assert _open(port)
+    place, stranger = ("127.0.0.1", port), ("127.0.0.9", 0)
+    idle = [socket.create_connection(place, 5, stranger) for _ in range(3 * channel.AT_ONCE)]
+    assert heard(port).word == WORD
+    idle[0].settimeout(0.1)
+    with pytest.raises(TimeoutError):  # it is still held open, so that it was really in the way
+        idle[0].recv(1)
+    for connection in idle:
+        connection.close()
+
+
 def test_a_server_that_cannot_tell_is_silent() -> None:
-    """A journal that cannot be read is silence, not a word that all is well; and the service goes on."""
-    port, broken = free_port(), [True]
+    """A journal that cannot be read is silence, not a word that all is well; and the service goes on, and says why."""
+    port, broken, said = free_port(), [True], list[str]()
 
     def tell() -> Word:
         if broken:
-            raise OSError
+            raise OSError("the disk is gone")
         return replace(WORD, state="standby")
 
-    threading.Thread(target=serve, args=(SECRET, "127.0.0.1", port, tell), daemon=True).start()
+    threading.Thread(target=serve, args=(SECRET, ("127.0.0.1", port), (), tell, said.append), daemon=True).start()
     assert _open(port)
+    assert "gives no answer" in why(heard(port))
     assert "gives no answer" in why(heard(port))
     broken.clear()
     assert isinstance(heard(port).word, Word)
+    assert ["the other servers are told nothing: the disk is gone", "the other servers are told again"] == said
     assert json.dumps(why(heard(free_port()))).count("refused") == 1

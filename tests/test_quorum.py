@@ -142,6 +142,11 @@ def silent(number: int) -> Heard:
     return Heard(f"10.0.1.{number}", "primary", SILENCE)
 
 
+def unborn(number: int) -> Heard:
+    """Return what a server says whose Consul has never started."""
+    return Heard(f"10.0.1.{number}", "primary", Word("primary", "", Epoch(0, ""), None, "standby"))
+
+
 SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1, "other")
 
 
@@ -152,6 +157,7 @@ SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1,
         ([word(SAME, 1), silent(2)], {}, Action.HOLD, "G9"),
         ([word(SAME, 1), word(SAME, 1)], {}, Action.HOLD, "G9"),
         ([word(SAME, 1), word(OLDER, 2)], {}, Action.START, "G5"),
+        ([word(SAME, 1), unborn(2)], {}, Action.HOLD, "G9"),
         ([word(SAME, 1, "secondary"), word(SAME, 2, "secondary")], {}, Action.HOLD, "G9"),
         ([word(NEWER, 1), silent(2)], {}, Action.CLEAN, "G1"),
         ([word(NEWER, 1, "secondary")], {}, Action.CLEAN, "G1"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from habeat.act.cycle_lock import CycleLock
 from mesh import STANDBY, Cycle, Standby, eventually, obstacle
 from quorum_lab import FIVE, THREE, UNIT, QuorumLab, writing
 
@@ -369,6 +371,10 @@ def test_a_person_rejoins_a_server(make_quorum: MakeLab) -> None:
     assert "Consul was rebuilt in epoch 1 (led by svc2), and the data here is of epoch 0" in said.stdout
     assert "nothing was done; --now does it" in said.stdout
     assert not list(lab.data("svc1").glob("raft.*"))
+    with CycleLock(lab.folder / "svc1" / "state"):
+        busy = lab.run("svc1", "consul", "rejoin", "--now")
+    assert (1, True) == (busy.returncode, "so nothing was done" in busy.stderr), busy
+    assert not list(lab.data("svc1").glob("raft.*"))
     done = lab.run("svc1", "consul", "rejoin", "--now")
     assert (0, True) == (done.returncode, "this server votes again" in done.stdout), done
     assert list(lab.data("svc1").glob("raft.habeat-*-before-epoch-1"))
@@ -385,18 +391,26 @@ def test_the_doctor_on_a_consul_server(make_quorum: MakeLab) -> None:
     assert "it falls with the primary site: 1 of 3 voters is left" in found["quorum of Consul"]["says"]
     assert "knows epoch 0" in found["habeat on 10.77.1.10 (primary site)"]["says"]
     assert {"witness HetrixTools on svc1.example.com", "guard of Consul's return", "clean start of Consul"} < set(found)
+    (lab.folder / "svc2" / "bin" / "disabled").touch()
     lab.configure("svc2", consul={"unit": "other.service"}, guard={"secret": "another-secret-0123456789"})
     lab.lose("svc3", cut=False)
     done = lab.run("svc2", "doctor", "--json")
     found = {item["subject"]: item for item in json.loads(done.stdout)}
     assert 1 == done.returncode
-    for subject in ("unit of Consul", "habeat on 10.77.1.10 (primary site)", "habeat on 10.77.1.11 (primary site)"):
+    for subject in (
+        "unit of Consul",
+        "habeat's word to the other servers",
+        "habeat on 10.77.1.10 (primary site)",
+        "habeat on 10.77.1.11 (primary site)",
+    ):
         assert ("error", True) == (found[subject]["health"], bool(found[subject]["mend"])), found[subject]
 
 
 def test_the_guard_by_hand(make_quorum: MakeLab) -> None:
     """A rebooted server of a majority site that is cut off is held; a person, or the policy, may allow its start."""
     lab = make_quorum(hold="1s")
+    nonlocal_bind = ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind"]
+    subprocess.run(lab.net.exec("svc1", nonlocal_bind), check=True)  # keepalived wants it: no address is ours by that
     watched(lab)
     assert "knows of no recovery after epoch 0 (rule G5)" in lab.run("svc2", "consul", "guard").stderr
     lab.net.isolate("1")
@@ -406,11 +420,15 @@ def test_the_guard_by_hand(make_quorum: MakeLab) -> None:
     held = lab.run("svc1", "consul", "guard")
     assert (1, True) == (held.returncode, "Consul must not start" in held.stderr), held
     assert "10.77.2.10 gives no answer on port 8399" in held.stderr
+    assert "`habeat consul allow` allows it once" in held.stderr
     assert 0 == lab.run("svc1", "consul", "allow").returncode
     assert "it was allowed (rule G2)" in lab.run("svc1", "consul", "guard").stderr
     assert 1 == lab.run("svc1", "consul", "guard").returncode
     lab.configure("svc1", guard={"unsure": "start"})
     assert 0 == lab.run("svc1", "consul", "guard").returncode
+    lab.configure("svc1", guard={"port": "many"})
+    blocked = lab.run("svc1", "consul", "guard")
+    assert (2, True) == (blocked.returncode, "the guard does not let Consul start" in blocked.stderr), blocked
     lab.reboot("svc2")
     alone = lab.run("svc2", "consul", "guard")
     assert (0, True) == (alone.returncode, "can elect no leader by themselves" in alone.stderr), alone

@@ -121,7 +121,7 @@ def _is_about_to(word: Word) -> bool:
 def _reason(situation: Situation, heard: Sequence[Heard]) -> tuple[str, str] | None:
     """Return the rule that allows a start, and why, or None."""
     words = [item.word for item in heard if not isinstance(item.word, Unknown) and item.word.site != situation.site]
-    answered = {word.server for word in words if not _is_about_to(word)}
+    answered = {word.server for word in words if word.server and not _is_about_to(word)}
     if situation.there and len(answered) >= len(situation.there):
         return "G5", f"the other site knows of no recovery after epoch {situation.epoch.number}"
     last = situation.configuration

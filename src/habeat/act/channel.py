@@ -18,7 +18,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -80,12 +80,21 @@ class Channel:
         return Heard(address, site, word)
 
 
-def serve(secret: str, listen: str, port: int, word: Callable[[], Word]) -> None:
-    """Answer for ever; raises OSError where the address cannot be listened at."""
-    slots = threading.BoundedSemaphore(AT_ONCE)
+def serve(
+    secret: str, place: tuple[str, int], servers: Iterable[str], word: Callable[[], Word], say: Callable[[str], None]
+) -> None:
+    """Answer at an address and port for ever; raises OSError where it cannot be listened at.
+
+    The addresses of `servers` keep their own share of what is answered at once, whoever else keeps this one busy.
+    `say` hears why nothing can be told, when that changes.
+    """
+    known = {str(entry[4][0]) for server in servers for entry in _resolved(server)}
+    ours, strangers = threading.BoundedSemaphore(AT_ONCE), threading.BoundedSemaphore(AT_ONCE)
+    teller = _Teller(word, say)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            slots = ours if self.client_address[0] in known else strangers
             if not slots.acquire(blocking=False):
                 return
             try:
@@ -96,26 +105,47 @@ def serve(secret: str, listen: str, port: int, word: Callable[[], Word]) -> None
 
         def _answer(self, connection: socket.socket) -> None:
             body = _opened(secret, ASK, _line(connection, time.monotonic() + TIMEOUT))
-            if body is not None and (told := _told(word)) is not None:
+            if body is not None and (told := teller.tell()) is not None:
                 connection.sendall(_sealed(secret, ANSWER, {**told, "nonce": body.get("nonce")}))
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
+        request_queue_size = 128
         daemon_threads = True
-        address_family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+        address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
 
-    with Server((listen, port), Handler) as server:
+    with Server(place, Handler) as server:
         server.serve_forever()
 
 
-def _told(word: Callable[[], Word]) -> dict[str, Any] | None:
-    """Return what is answered, or None, which is silence, where this server cannot tell."""
+def _resolved(server: str) -> list[Any]:
     try:
-        said = word()
-    except Exception:  # noqa: BLE001  a journal that cannot be read must not end the service
-        return None
-    recovery = json.loads(to_json(said.recovery)) if said.recovery else None
-    return {**asdict(said), "recovery": recovery}
+        return socket.getaddrinfo(server, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []  # it is answered all the same, among the strangers
+
+
+@dataclass
+class _Teller:
+    """Tells this server's word, or why there is none."""
+
+    word: Callable[[], Word]
+    say: Callable[[str], None]
+    complaint: str = ""
+
+    def tell(self) -> dict[str, Any] | None:
+        """Return what is answered, or None, which is silence, where this server cannot tell."""
+        try:
+            said, complaint = self.word(), ""
+        except Exception as error:  # noqa: BLE001  a journal that cannot be read must not end the service
+            said, complaint = None, f"the other servers are told nothing: {error}"
+        if complaint != self.complaint:
+            self.complaint = complaint
+            self.say(complaint or "the other servers are told again")
+        if said is None:
+            return None
+        recovery = json.loads(to_json(said.recovery)) if said.recovery else None
+        return {**asdict(said), "recovery": recovery}
 
 
 def _sealed(secret: str, direction: str, body: dict[str, Any]) -> bytes:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from habeat.errors import FolderError
 
-RAFT, PEERS, DATABASE = "raft", "peers.json", "raft.db"
+RAFT, PEERS, DATABASE, NODE_ID = "raft", "peers.json", "raft.db", "node-id"
+PART = f".{PEERS}.part"
 SPARE = 16 * 1024 * 1024
 CHUNK = 1024 * 1024
 
@@ -35,7 +36,7 @@ class RaftFolder:
     def node_id(self) -> str:
         """Return this server's id, as raft knows it."""
         with self._data() as data:
-            return self._read(data, "node-id").strip()
+            return self._read(data, NODE_ID).strip()
 
     def examine(self) -> str:
         """Prove, without a change that stays, that the raft folder can be copied and written; return its size."""
@@ -56,8 +57,9 @@ class RaftFolder:
     def busy(self) -> bool:
         """Tell whether a process has raft's database open (it holds a lock on it)."""
         with self._data() as data, self._inside(data, RAFT) as raft, contextlib.suppress(FileNotFoundError):
-            database = os.open(DATABASE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=raft)
+            database = os.open(DATABASE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=raft)
             try:
+                self._regular(os.fstat(database), DATABASE)
                 fcntl.flock(database, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
@@ -67,8 +69,12 @@ class RaftFolder:
 
     def has(self, name: str) -> bool:
         """Tell whether there is a folder or file of that name beside (or, for `raft/...`, in) the raft folder."""
-        with self._data():
-            return os.path.lexists(self.path / name)
+        parent, _, leaf = name.rpartition("/")
+        with self._data() as data, contextlib.suppress(FileNotFoundError):
+            with self._inside(data, parent) if parent else contextlib.nullcontext(data) as folder:
+                os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+            return True
+        return False
 
     def copy(self, source: str, target: str) -> None:
         """Copy a folder beside itself, durably, and complete or not at all; one that is there is left as it is."""
@@ -88,7 +94,7 @@ class RaftFolder:
 
     def set_aside(self, target: str) -> None:
         """Give the raft folder another name, durably: Consul begins with none."""
-        with self._data() as data:
+        with self._data() as data, self._inside(data, RAFT):
             os.rename(RAFT, target, src_dir_fd=data, dst_dir_fd=data)
             os.fsync(data)
 
@@ -107,19 +113,20 @@ class RaftFolder:
     def write_peers(self, text: str) -> None:
         """Write peers.json, durably, with its owner and mode right before it has its name."""
         with self._data() as data, self._inside(data, RAFT) as raft:
-            part = f".{PEERS}.part"
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(part, dir_fd=raft)
+                os.unlink(PART, dir_fd=raft)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            file = os.open(part, flags, 0o600, dir_fd=raft)
+            file = os.open(PART, flags, 0o600, dir_fd=raft)
             try:
-                if os.write(file, text.encode()) != len(text.encode()):
-                    raise FolderError(f"{self.path} is full: {PEERS} could not be written")
+                _write(file, text.encode())
                 self._hand_over(file, 0o600)
                 os.fsync(file)
+                os.rename(PART, PEERS, src_dir_fd=raft, dst_dir_fd=raft)
+            except BaseException:
+                os.unlink(PART, dir_fd=raft)
+                raise
             finally:
                 os.close(file)
-            os.rename(part, PEERS, src_dir_fd=raft, dst_dir_fd=raft)
             os.fsync(raft)
 
     def remove_peers(self) -> None:
@@ -136,6 +143,8 @@ class RaftFolder:
         try:
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
+                if os.fstat(folder).st_uid:
+                    self._owned(folder, "the data folder")
                 yield folder
             finally:
                 os.close(folder)
@@ -155,11 +164,17 @@ class RaftFolder:
         finally:
             os.close(inner)
 
-    def _owned(self, descriptor: int, name: str) -> os.stat_result:
-        found = os.fstat(descriptor)
+    def _owned(self, descriptor: int, name: str) -> None:
+        self._belongs(os.fstat(descriptor), name)
+
+    def _belongs(self, found: os.stat_result, name: str) -> None:
         if found.st_uid != self._identity()[0]:
             raise FolderError(f"{self.path}: {name} belongs to uid {found.st_uid}, and not to consul.user {self.user}")
-        return found
+
+    def _regular(self, found: os.stat_result, name: str) -> None:
+        self._belongs(found, name)
+        if not stat.S_ISREG(found.st_mode):
+            raise FolderError(f"{self.path}: {name} is neither a file nor a folder")
 
     def _identity(self) -> tuple[int, int]:
         try:
@@ -189,12 +204,13 @@ class RaftFolder:
 
     def _size(self, folder: int) -> int:
         total = 0
-        for name in os.listdir(folder):
+        for name in _entries(folder):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISDIR(found.st_mode):
                 with self._inside(folder, name) as inner:
                     total += self._size(inner)
-            elif stat.S_ISREG(found.st_mode):
+            else:
+                self._regular(found, name)
                 total += found.st_size
         return total
 
@@ -203,12 +219,12 @@ class RaftFolder:
         os.mkdir(name, 0o700, dir_fd=folder)
         made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
-            for entry in os.listdir(source):
+            for entry in _entries(source):
                 mode = os.stat(entry, dir_fd=source, follow_symlinks=False).st_mode
                 if stat.S_ISDIR(mode):
                     with self._inside(source, entry) as inner:
                         self._copy(inner, made, entry)
-                elif entry != PEERS:
+                else:
                     self._copy_file(source, made, entry)
             self._hand_over(made, 0o700)
             os.fsync(made)
@@ -218,16 +234,13 @@ class RaftFolder:
     def _copy_file(self, source: int, target: int, name: str) -> None:
         taken = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
         try:
-            found = self._owned(taken, name)
-            if not stat.S_ISREG(found.st_mode):
-                raise FolderError(f"{self.path}: {name} is neither a file nor a folder")
+            found = os.fstat(taken)
+            self._regular(found, name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             given = os.open(name, flags, 0o600, dir_fd=target)
             try:
                 while block := os.read(taken, CHUNK):
-                    view = memoryview(block)
-                    while view:
-                        view = view[os.write(given, view) :]
+                    _write(given, block)
                 self._hand_over(given, stat.S_IMODE(found.st_mode) & 0o777)
                 os.fsync(given)
             finally:
@@ -239,3 +252,15 @@ class RaftFolder:
         """Remove a folder of our own that was never finished; rmtree follows no link."""
         if os.path.lexists(self.path / name):
             shutil.rmtree(self.path / name)
+
+
+def _write(file: int, block: bytes) -> None:
+    """Write all of it; raises OSError where that cannot be."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _entries(folder: int) -> list[str]:
+    """Return what is in a folder of Consul's, but what habeat writes into it."""
+    return [name for name in os.listdir(folder) if name not in (PEERS, PART)]

@@ -13,10 +13,11 @@ ENDED = ("inactive", "failed")
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit by its name. Every method raises CommandError with what systemctl complained of."""
+    """One unit by its name, and how long its start may take. Every method raises CommandError with what went wrong."""
 
     runner: Runner
     name: str
+    patience: float = START
 
     def state(self) -> str:
         """Return its ActiveState; raises CommandError where there is no such unit."""
@@ -32,6 +33,10 @@ class Unit:
         """Return the commands that systemd runs before it, as one text."""
         return self.runner.run(["systemctl", "show", "--property=ExecStartPre", self.name], LOOK).stdout
 
+    def at_boot(self) -> bool:
+        """Tell whether it starts with the machine."""
+        return self.runner.run(["systemctl", "is-enabled", self.name], LOOK).stdout.strip() == "enabled"
+
     def stop(self) -> None:
         """Stop it, and make sure that it is stopped."""
         done = self.runner.run(["systemctl", "stop", self.name], STOP)
@@ -41,7 +46,7 @@ class Unit:
 
     def start(self) -> None:
         """Start it, and make sure that it runs."""
-        done = self.runner.run(["systemctl", "start", self.name], START)
+        done = self.runner.run(["systemctl", "start", self.name], self.patience)
         state = self.state()
         if done.code != 0 or state != "active":
             raise CommandError(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
 
 from habeat.act.channel import serve
-from habeat.act.cycle_lock import CycleLock
+from habeat.act.cycle_lock import BusyError, CycleLock
 from habeat.cli import Options, answer, habeat, shared
 from habeat.config.loader import find, load
 from habeat.config.model import Config
@@ -18,9 +18,21 @@ from habeat.config.secrets import secret_of
 from habeat.errors import HabeatError, UsageError
 from habeat.guard import Action, Heard, Word
 from habeat.journal import Journal
+from habeat.machine import Level
 from habeat.observe.reach import own
-from habeat.report.log import one_line
+from habeat.report.log import Log, one_line
 from habeat.roles.returning import Returning, holds
+
+HINTS = {
+    "G3": "on the side whose writes are to be given up run `habeat consul rejoin --now --anyway`, on the other "
+    "`habeat consul allow`",
+    "G9": "`habeat consul allow` allows it once, where a person is sure",
+}
+"""What a person can do where Consul must not start, by the guard's rule."""
+BLOCKED = (
+    "the guard does not let Consul start, since it cannot do its work: mend that, or take away its drop-in "
+    "habeat-guard.conf and run `systemctl daemon-reload`"
+)
 
 
 @habeat.group()
@@ -41,8 +53,15 @@ def _returning(options: Options, config: Config) -> Iterator[Returning]:
         yield Returning.of(config, journal)
 
 
-def _say(text: str) -> None:
-    click.echo(f"habeat: {one_line(text)}", err=True)
+def _voice(options: Options) -> Callable[[str], None]:
+    """Return how something is told: to whoever looks on, and to the log file."""
+    log = Log(Path(options.log) if options.log else None, quiet=True)
+
+    def say(text: str) -> None:
+        click.echo(f"habeat: {one_line(text)}", err=True)
+        log.write(Level.WARNING, text)
+
+    return say
 
 
 @consul.command()
@@ -53,14 +72,17 @@ def guard(options: Options) -> None:
 
     Data from before a recovery is moved to a dated folder. Exit codes: 0 start, 1 do not start, 2 bad configuration.
     """
-    config = _load(options)
-    with _returning(options, config) as returning:
-        advice = returning.guard(_say)
+    say = _voice(options)
+    try:
+        config = _load(options)
+        with _returning(options, config) as returning:
+            advice = returning.guard(say)
+    except HabeatError as error:
+        say(f"{BLOCKED}. The reason: {error}")
+        raise
     held = holds(advice, config)
-    verdict = "Consul must not start" if held else "Consul may start"
-    if held:
-        verdict += " (`habeat consul allow` allows it once, where a person is sure)"
-    _say(f"{verdict}: {advice.why} (rule {advice.rule})")
+    hint = f"; {HINTS[advice.rule]}" if held and advice.rule in HINTS else ""
+    say(f"Consul {'must not' if held else 'may'} start: {advice.why} (rule {advice.rule}){hint}")
     answer(options, {"start": not held, "action": advice.action.value, "rule": advice.rule, "why": advice.why})
     sys.exit(1 if held else 0)
 
@@ -100,8 +122,11 @@ def rejoin(options: Options, *, now: bool, anyway: bool) -> None:
             return
         if not newer and not anyway:
             raise HabeatError(f"no newer recovery is known, so nothing was done: {advice.why} (--anyway does it)")
-        with CycleLock(Path(options.state_dir)):
-            ended = returning.rejoin(advice.epoch, _say)
+        try:
+            with CycleLock(Path(options.state_dir)):
+                ended = returning.rejoin(advice.epoch, _voice(options))
+        except BusyError as error:
+            raise HabeatError(f"{error}; so nothing was done") from error
     answer(options, {"needed": newer, "why": advice.why, "done": True, "ended": ended}, ended)
 
 
@@ -116,7 +141,8 @@ def _heard(item: Heard) -> str:
 def serve_(options: Options) -> None:
     """Tell the other Consul servers' habeats, if they know the shared secret, of recoveries: runs until it is ended."""
     config = _load(options)
-    secret, port = secret_of(config, "guard"), config.guard.port
+    secret, port, say = secret_of(config, "guard"), config.guard.port, _voice(options)
+    servers = {*config.primary.consul_ips, *config.secondary.consul_ips}
     mine = [address for address in config.site(str(config.local.whoami)).consul_ips if own(address)]
     listen = config.guard.listen or next(iter(mine), None)
     if listen is None:
@@ -126,8 +152,8 @@ def serve_(options: Options) -> None:
         with _returning(options, config) as returning:
             return returning.word()
 
-    _say(f"answers on {listen} port {port}")
+    say(f"answers on {listen} port {port}")
     try:
-        serve(secret, listen, port, word)
+        serve(secret, (listen, port), servers, word, say)
     except OSError as error:
         raise HabeatError(f"cannot listen on {listen} port {port}: {error.strerror or error}") from error

@@ -108,11 +108,12 @@ def _routed(address: str) -> bool:
 
 
 def own(address: str) -> bool:
-    """Tell whether an address is one of this host's, by taking it for a socket."""
+    """Tell whether an address is one of this host's: what is sent there would come from that very address."""
     try:
-        kind, _, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
-            probe.bind(place)
+        kind, _, _, _, place = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as idle:
+            idle.connect(place)  # asks the routing table, and sends nothing
+            source = idle.getsockname()[0]
     except OSError:
         return False
-    return not ipaddress.ip_address(place[0]).is_loopback  # the lab's whole world
+    return bool(source == place[0]) and not ipaddress.ip_address(place[0]).is_loopback  # the lab's whole world

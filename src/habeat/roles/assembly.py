@@ -15,7 +15,7 @@ from habeat.act.coordination import SharedLock
 from habeat.act.directory import Directory, carbonio_credentials
 from habeat.act.raft_folder import RaftFolder
 from habeat.act.run import Runner
-from habeat.act.unit import Unit
+from habeat.act.unit import START, Unit
 from habeat.config.model import Config
 from habeat.config.secrets import secret_of
 from habeat.consul import Consul
@@ -80,7 +80,7 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
         boot=boot_id(),
         fresh=config.policy.confirmation_window,
         consul=consul,
-        unit=Unit(runner, config.consul.unit),
+        unit=unit_of(config, runner),
         folder=folder_of(config),
         look=look,
         ask=channel_of(config).ask,
@@ -97,6 +97,11 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
 def folder_of(config: Config) -> RaftFolder:
     """Return the data folder of this host's Consul server."""
     return RaftFolder(Path(config.consul.data_dir), config.consul.user)
+
+
+def unit_of(config: Config, runner: Runner) -> Unit:
+    """Return the unit of this host's Consul server, whose start may be held by the guard."""
+    return Unit(runner, config.consul.unit, START + config.guard.hold)
 
 
 def channel_of(config: Config) -> Channel:

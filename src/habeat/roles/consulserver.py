@@ -13,7 +13,7 @@ started with the new file is started with its old data; one that was goes on, si
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -262,18 +262,11 @@ class Recoverer:
     # -- who takes part
 
     def _agree(self, job: Job, saved: Configuration, own: str, proved: str) -> Outcome:
-        """Find the survivors; lead, or follow the one that does."""
+        """Lead the survivors, or follow the one that does."""
         heard = {item.address: item.word for item in self.ask()}
-        living: dict[str, Word | None] = {}
-        for server in saved.among(self.here):
-            word = heard.get(server.address)
-            if server.id == own:
-                living[server.id] = None
-            elif isinstance(word, Word):
-                living[server.id] = word
-            elif (verdict := self.look(server)).sight is not Sight.DOWN:
-                told = word.reason if isinstance(word, Unknown) else "was not asked"
-                return Waiting(f"{server} is not surely dead ({verdict.why}), and its habeat {told}")
+        living = self._living(saved, own, heard)
+        if isinstance(living, Waiting):
+            return living
         peers = tuple(server for server in saved.among(self.here) if server.id in living)
         words = [word for word in heard.values() if isinstance(word, Word)]
         known = max([self._epoch(), *(word.epoch for word in words)], key=lambda epoch: epoch.number)
@@ -290,6 +283,26 @@ class Recoverer:
             return Waiting(f"{_named(behind)} does not call the other site dead yet")
         epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock())
         return self._begin(job, epoch, peers, f"it leads; {proved}")
+
+    def _living(
+        self, saved: Configuration, own: str, heard: Mapping[str, Word | Unknown]
+    ) -> dict[str, Word | None] | Waiting:
+        """Return the word of each survivor by its id, None for this one; or whom it cannot be told of."""
+        living: dict[str, Word | None] = {}
+        for server in saved.among(self.here):
+            word = heard.get(server.address)
+            if server.id == own:
+                living[server.id] = None
+            elif isinstance(word, Word):
+                if word.server != server.id:
+                    return Waiting(
+                        f"who answers as {server} has the node-id {word.server or '(none)'}, not {server.id}"
+                    )
+                living[server.id] = word
+            elif (verdict := self.look(server)).sight is not Sight.DOWN:
+                told = word.reason if isinstance(word, Unknown) else "was not asked"
+                return Waiting(f"{server} is not surely dead ({verdict.why}), and its habeat {told}")
+        return living
 
     def _outdated(self, job: Job, saved: Configuration) -> str | None:
         """Return why the other servers may have gone on without this one, so that its data may be of the past."""
@@ -320,7 +333,7 @@ class Recoverer:
 
     def _follows(self, peer: Server, recovery: Recovery) -> bool:
         """Tell whether another server has got as far as to write the same file."""
-        words = [item.word for item in self.ask() if item.address == peer.address and isinstance(item.word, Word)]
+        words = [item.word for item in self.ask() if isinstance(item.word, Word) and item.word.server == peer.id]
         found = words[0].recovery if words else None
         return found is not None and found.begun and found.epoch.id == recovery.epoch.id
 

@@ -15,10 +15,10 @@ from habeat.guard import Heard, Word
 from habeat.model import Finding, Health
 from habeat.node import consul_of
 from habeat.quorum import obstacle, outlook
-from habeat.roles.assembly import channel_of, folder_of
+from habeat.roles.assembly import channel_of, folder_of, unit_of
 
 GOOD, WARNING, ERROR = Health.GOOD, Health.WARNING, Health.ERROR
-GUARD = "consul guard"
+GUARD, SERVICE = "consul guard", "habeat-consul.service"
 DROP_IN = "install deploy/systemd/service-discover.service.d/habeat-guard.conf"
 
 
@@ -28,10 +28,16 @@ def examined(config: Config) -> Iterator[Finding]:
     yield from _voters(config, consul, folder)
     yield _bootstrap(consul)
     yield _tried("data of Consul", folder.examine, "see consul.data_dir and consul.user; a recovery would wait for it")
-    unit = Unit(Runner(), config.consul.unit)
+    unit = unit_of(config, Runner())
     yield _tried("unit of Consul", lambda: f"{unit.name} is {unit.state()}", "see consul.unit, and run as root")
     yield _guard(unit)
-    yield from (_word(item, config.guard.port) for item in channel_of(config).ask())
+    yield _service(Unit(unit.runner, SERVICE))
+    heard = channel_of(config).ask()
+    if not heard:
+        yield Finding(
+            ERROR, "the other servers", "there is nobody to ask", "name all servers in consul_ips of both sites"
+        )
+    yield from (_word(item, config.guard.port) for item in heard)
 
 
 def _tried(subject: str, ask: Callable[[], str], mend: str) -> Finding:
@@ -79,6 +85,18 @@ def _guard(unit: Unit) -> Finding:
         return Finding(GOOD, subject, f"it runs before {unit.name}")
     says = f"{unit.name} does not run it before its start: after a lost site this server could return with old data"
     return Finding(ERROR, subject, says, DROP_IN)
+
+
+def _service(unit: Unit) -> Finding:
+    subject = "habeat's word to the other servers"
+    try:
+        found = unit.at_boot()
+    except HabeatError as error:
+        return Finding(ERROR, subject, str(error), f"install deploy/systemd/{SERVICE}")
+    if found:
+        return Finding(GOOD, subject, f"{unit.name} starts with the machine")
+    says = f"{unit.name} does not start with the machine: after a reboot the others could not ask this one"
+    return Finding(ERROR, subject, says, f"install deploy/systemd/{SERVICE}, then `systemctl enable --now {SERVICE}`")
 
 
 def _word(item: Heard, port: int) -> Finding:

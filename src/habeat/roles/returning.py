@@ -7,19 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
-from habeat.act.raft_folder import PEERS, RAFT, RaftFolder
+from habeat.act.raft_folder import NODE_ID, PEERS, RAFT, RaftFolder
 from habeat.act.run import Runner
-from habeat.act.unit import ENDED, Unit
+from habeat.act.unit import ENDED
 from habeat.config.model import Config
-from habeat.errors import FolderError, HttpError
+from habeat.errors import CommandError, FolderError, HttpError
 from habeat.guard import Action, Advice, Heard, Situation, Word, advise
 from habeat.journal import Journal
 from habeat.node import boot_id, consul_of, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
 from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
-from habeat.roles.assembly import channel_of, folder_of
+from habeat.roles.assembly import channel_of, folder_of, unit_of
 
 PAUSE = 2.0
 JOINED_WITHIN = 60.0
@@ -80,13 +79,20 @@ class Returning:
         return f"this server rejoins Consul clean, in {epoch}: {moved}"
 
     def rejoin(self, epoch: Epoch, say: Callable[[str], None]) -> str:
-        """Stop Consul, move its raft folder away, start it, and wait until it votes again; return how it ended."""
-        unit = Unit(Runner(), self.config.consul.unit)
+        """Stop Consul, move its raft folder away, start it, and wait until it votes again; return how it ended.
+
+        Raises HabeatError where one of these does not come to pass.
+        """
+        unit = unit_of(self.config, Runner())
         if unit.state() not in ENDED:
             unit.stop()
             say(f"{unit.name} is stopped")
         say(self.clean(epoch))
-        unit.start()
+        self.allow()  # the guard runs within this start
+        try:
+            unit.start()
+        finally:
+            self.journal.note(ALLOWED, None)
         say(f"{unit.name} is started")
         consul, own = consul_of(self.config), self.folder.node_id()
         deadline, why = time.monotonic() + JOINED_WITHIN, ""
@@ -98,7 +104,7 @@ class Returning:
             except HttpError as error:
                 why = f"Consul {error}"
             time.sleep(1.0)
-        return (
+        raise CommandError(
             f"this server is not seen to vote after {JOINED_WITHIN:g} s ({why}): see `consul operator raft list-peers`"
         )
 
@@ -106,7 +112,7 @@ class Returning:
         """Return what this server tells the others."""
         return Word(
             site=str(self.config.local.whoami),
-            server=self.folder.node_id(),
+            server=self._own(),
             epoch=self._epoch(),
             recovery=recovery_of(json.loads(self.journal.noted(RECOVERY) or "null")),
             state=self.journal.memory(target_of(self.config)).state,
@@ -115,6 +121,10 @@ class Returning:
     def allow(self) -> None:
         """Let the guard allow the next start in this start of the machine."""
         self.journal.note(ALLOWED, boot_id())
+
+    def _own(self) -> str:
+        """Return this server's id, or nothing where Consul has never started here."""
+        return self.folder.node_id() if self.folder.has(NODE_ID) else ""
 
     def _epoch(self) -> Epoch:
         return epoch_of(json.loads(self.journal.noted(EPOCH) or "null"))
@@ -129,7 +139,7 @@ class Returning:
             site=here,
             here=config.site(here).consul_ips,
             there=config.site(there).consul_ips,
-            own=self.folder.node_id() if Path(config.consul.data_dir, "node-id").exists() else "",
+            own=self._own(),
             epoch=self._epoch(),
             configuration=configuration_of(self.journal.noted(SAVED)),
             now=time.time(),
