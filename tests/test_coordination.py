@@ -7,6 +7,7 @@ import pytest
 from habeat.act import coordination
 from habeat.act.coordination import SharedLock
 from habeat.consul import Consul, Lock
+from habeat.edges import REAL
 from habeat.errors import HttpError, HttpRefusedError, LockLostError
 from habeat.http import Endpoint
 
@@ -101,8 +102,8 @@ def test_lock_that_was_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that was frozen for longer than the lock lives knows that it may have lost it."""
     with lock_on(Hiccup(held=Lock("mine", "me", 3))) as lock:
         lock.acquire()
-        now = coordination._now()
-        monkeypatch.setattr(coordination, "_now", lambda: now + coordination.TTL + 1)
+        now = REAL.ticks()
+        monkeypatch.setattr(REAL, "ticks", lambda: now + coordination.TTL + 1)
         assert "may be lost: it was not renewed" in str(lock.lost())
         with pytest.raises(LockLostError):
             lock.check()

@@ -17,10 +17,11 @@ from habeat.act.run import Runner
 from habeat.config.model import NODES, WITNESS_NAMES, Config, Provider
 from habeat.config.secrets import secret_of
 from habeat.config.switch import Command
+from habeat.edges import REAL
 from habeat.errors import HabeatError, HttpError, JournalError
 from habeat.journal import Journal, Recall, kept
 from habeat.model import Down, Evidence, Finding, Health, Target, Unknown, Up
-from habeat.node import consul_of, nodes_of, reach_of, services_of, target_of, witness_of
+from habeat.node import consul_of, nodes_of, services_of, target_of, witness_of
 from habeat.observe import Reach
 from habeat.observe.reach import own
 from habeat.roles import switched
@@ -37,7 +38,7 @@ def examine(config: Config, state_dir: Path) -> Iterator[Finding]:
     target = target_of(config)
     yield Finding(GOOD, "configuration", f"{config.path} is good", names=config.notices)
     yield _journal(state_dir)
-    reach, nodes = reach_of(config), nodes_of(config)
+    reach, nodes = REAL.reach(config), nodes_of(config)
     for node in nodes:
         yield from _reached(reach, node)
     yield from _gateways(reach, config.policy.gateways)

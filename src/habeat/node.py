@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from habeat.config.model import WITNESS_NAMES, Config, Provider
@@ -14,21 +12,18 @@ from habeat.config.secrets import secret_of
 from habeat.config.services import DEFAULT, DEFAULTS, ServiceUrl
 from habeat.consul import Consul
 from habeat.cycle import Cycle, Report
-from habeat.http import Endpoint
+from habeat.edges import REAL, Edges
 from habeat.journal import Journal, Recall
 from habeat.machine import State
 from habeat.model import Policy, Snapshot, Target
-from habeat.observe import Observer, Reach, Service, Spared, Witness
+from habeat.observe import Observer, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
-from habeat.observe.reach import Icmp, Tcp
 from habeat.report.lockfiles import LockFiles
 from habeat.roles import EPOCH, HELD, RECOVERY, SAVED, switched, traits_of
 
 if TYPE_CHECKING:
     from habeat.observe.quorum import Servers
     from habeat.saga import Plan
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 RUNNER_GRACE = 5.0
 """What it may take to end a look that hangs, in seconds beyond its time-out."""
@@ -62,16 +57,18 @@ def policy_of(config: Config) -> Policy:
     )
 
 
-def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Report) -> Cycle:
+def cycle_of(
+    config: Config, journal: Journal, lock_descriptor: int | None, report: Report, edges: Edges = REAL
+) -> Cycle:
     """Return the cycle that this node runs; raises ConfigError where a secret's file cannot be read."""
     target = target_of(config)
-    consul = consul_of(config)
+    consul = consul_of(config, edges)
     secondary = config.local.whoami == "secondary"
 
     def plan() -> Plan:
         from habeat.roles.assembly import plan_of  # noqa: PLC0415  a healthy cycle runs no command
 
-        return plan_of(config, target, journal, consul, lock_descriptor)
+        return plan_of(config, target, journal, consul, lock_descriptor, edges)
 
     def observe(now: float) -> Snapshot:
         active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
@@ -82,11 +79,11 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
         patience = max(observer.patience, config.switch.timeout + RUNNER_GRACE)
-        return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor))
+        return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor, edges))
 
-    observers = [observer_of(config, journal, node) for node in nodes_of(config)]
+    observers = [observer_of(config, journal, node, edges) for node in nodes_of(config)]
     observer = observers[0]
-    servers = servers_of(config, journal, consul, observers) if config.local.role == "consulserver" else None
+    servers = servers_of(config, journal, consul, observers, edges) if config.local.role == "consulserver" else None
 
     return Cycle(
         target=target,
@@ -95,7 +92,7 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
         traits=traits_of(config),
         plan=plan,
         journal=journal,
-        clock=time.time,
+        clock=edges.clock,
         report=report,
         files=LockFiles(
             down=f"{config.local.down_file}-{config.local.role}",
@@ -107,34 +104,36 @@ def cycle_of(config: Config, journal: Journal, lock_descriptor: int, report: Rep
     )
 
 
-def observer_of(config: Config, journal: Journal, target: Target) -> Observer:
+def observer_of(config: Config, journal: Journal, target: Target, edges: Edges = REAL) -> Observer:
     """Return what observes one node."""
     return Observer(
         target=target,
-        reach=reach_of(config),
-        witnesses=[witness_of(provider, config, journal.recall(provider)) for provider in config.providers],
+        reach=edges.reach(config),
+        witnesses=[witness_of(provider, config, journal.recall(provider), edges) for provider in config.providers],
         gateways=config.policy.gateways,
         patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
         services=services_of(config, target),
         acts_on_services=config.policy.service_down == "failover",
+        together=edges.together,
     )
 
 
-def servers_of(config: Config, journal: Journal, consul: Consul, observers: Sequence[Observer]) -> Servers:
+def servers_of(
+    config: Config, journal: Journal, consul: Consul, observers: Sequence[Observer], edges: Edges
+) -> Servers:
     """Return what observes the other site's Consul servers, and the leader here."""
-    from habeat.act.raft_folder import RaftFolder  # noqa: PLC0415  other roles need neither
-    from habeat.observe.quorum import Keeper, Leader, Servers  # noqa: PLC0415
+    from habeat.observe.quorum import Keeper, Leader, Servers  # noqa: PLC0415  other roles need none
     from habeat.quorum import Stage, recovery_of  # noqa: PLC0415
 
     here, there = str(config.local.whoami), str(config.local.dc_check)
     keeper = Keeper(
         consul=consul,
-        node_id=RaftFolder(Path(config.consul.data_dir), config.consul.user).node_id,
+        node_id=edges.folder(config).node_id,
         here=config.site(here).consul_ips,
         there=config.site(there).consul_ips,
         site=here,
         other=there,
-        boot=boot_id(),
+        boot=edges.boot_id(),
         key=epoch_key(config),
         saved=journal.recall(SAVED),
         epoch=journal.recall(EPOCH),
@@ -146,25 +145,12 @@ def servers_of(config: Config, journal: Journal, consul: Consul, observers: Sequ
         found = recovery_of(json.loads(recovery.read() or "null"))
         return found is not None and found.stage in (Stage.PREPARED, Stage.SAVED, Stage.WRITTEN)
 
-    return Servers(target_of(config), observers, Leader(consul, halted), keeper, patience)
+    return Servers(target_of(config), observers, Leader(consul, halted), keeper, patience, edges.together)
 
 
 def epoch_key(config: Config) -> str:
     """Return the key under which Consul's own data tells its epoch."""
     return f"{config.coordination.key_prefix}/consul-epoch"
-
-
-def boot_id() -> str:
-    """Return what tells this start of the machine from others."""
-    return BOOT_ID.read_text(encoding="ascii").strip()
-
-
-def reach_of(config: Config) -> Reach:
-    """Return the way in which the peer is asked whether it lives."""
-    probes = config.probes
-    if probes.reach == "icmp":
-        return Icmp(probes.count, probes.timeout)
-    return Tcp(int(probes.reach.removeprefix("tcp:")), probes.count, probes.timeout)
 
 
 def services_of(config: Config, target: Target) -> list[Service]:
@@ -184,21 +170,21 @@ def services_of(config: Config, target: Target) -> list[Service]:
     ]
 
 
-def witness_of(provider: Provider, config: Config, recall: Recall) -> Witness:
+def witness_of(provider: Provider, config: Config, recall: Recall, edges: Edges = REAL) -> Witness:
     """Return one witness, with a place to remember what it last heard."""
     site = getattr(config.witnesses.site, provider)
     if provider == "consul" and config.local.role == "consulserver":
         from habeat.observe.quorum import GossipWitness  # noqa: PLC0415  off unless asked for
 
-        return GossipWitness(consul_of(config), site)
+        return GossipWitness(consul_of(config, edges), site)
     if provider == "consul":
-        return ConsulWitness(consul_of(config), config.consul.match_address, site)
+        return ConsulWitness(consul_of(config, edges), config.consul.match_address, site)
     if provider == "hetrix":
-        return Spared(WITNESS_NAMES["hetrix"], site, lambda: _hetrix(config, recall, site))
-    return Spared(WITNESS_NAMES["vcenter"], site, lambda: _vcenter(config, site))
+        return Spared(WITNESS_NAMES["hetrix"], site, lambda: _hetrix(config, recall, site, edges))
+    return Spared(WITNESS_NAMES["vcenter"], site, lambda: edges.vcenter(config, site))
 
 
-def _hetrix(config: Config, recall: Recall, site: str | None) -> Witness:
+def _hetrix(config: Config, recall: Recall, site: str | None, edges: Edges) -> Witness:
     from habeat.observe.hetrix import HetrixWitness  # noqa: PLC0415  loaded when it is asked
 
     return HetrixWitness(
@@ -211,33 +197,18 @@ def _hetrix(config: Config, recall: Recall, site: str | None) -> Witness:
         freshness=config.witnesses.freshness,
         names=config.hetrix.names,
         recall=recall,
-        clock=time.time,
+        clock=edges.clock,
         site=site,
+        steady=edges.ticks,
+        endpoint=edges.endpoint,
     )
 
 
-def _vcenter(config: Config, site: str | None) -> Witness:
-    from habeat.observe.vcenter import VcenterWitness  # noqa: PLC0415  pyVmomi is large
-
-    return VcenterWitness(
-        host=str(config.vcenter.hostname),
-        port=config.vcenter.port,
-        username=config.vcenter.username,
-        password=secret_of(config, "vcenter"),
-        verify_tls=config.vcenter.verify_tls,
-        ca_file=config.vcenter.ca_file,
-        timeout=config.witnesses.timeout,
-        names=config.vcenter.names,
-        clock=time.time,
-        site=site,
-    )
-
-
-def consul_of(config: Config) -> Consul:
+def consul_of(config: Config, edges: Edges = REAL) -> Consul:
     """Return the client of Consul's local agent."""
     section, token = config.consul, secret_of(config, "consul")
     return Consul(
-        Endpoint(
+        edges.endpoint(
             host=section.hostname,
             port=section.port,
             scheme=section.scheme,

@@ -10,12 +10,12 @@ for what needs no Consul to succeed: an address must be able to move while Consu
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 from habeat.consul import Consul
+from habeat.edges import REAL, Edges
 from habeat.errors import HttpError, HttpRefusedError, LockLostError
 
 TTL = 30
@@ -39,6 +39,7 @@ class SharedLock:
         waits: bool = True,
         recall: Callable[[], str | None],
         remember: Callable[[str | None], None],
+        edges: Edges = REAL,
     ) -> None:
         self._consul = consul
         self._key = key
@@ -50,8 +51,8 @@ class SharedLock:
         self._session = ""
         self._lost = ""
         self._renewed = 0.0
-        self._stop = threading.Event()
-        self._renewer: threading.Thread | None = None
+        self._edges = edges
+        self._end: Callable[[], None] | None = None
         self.note = "this machine's own lock only"
 
     def __enter__(self) -> SharedLock:
@@ -60,9 +61,8 @@ class SharedLock:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._renewer is not None:
-            self._renewer.join()
+        if self._end is not None:
+            self._end()
         if self._session and self._consul is not None:
             with contextlib.suppress(HttpError):
                 self._consul.release(self._key, self._session)
@@ -78,7 +78,7 @@ class SharedLock:
         try:
             self._session = self._own_session(self._consul)
             self._remember(self._session)
-            self._renewed = _now()
+            self._renewed = self._edges.ticks()
             got = self._consul.acquire(self._key, self._session, self._owner)
             held = self._consul.lock(self._key)
         except HttpError as error:
@@ -90,13 +90,13 @@ class SharedLock:
             who = held.value if held and held.session else "nobody yet: Consul holds it back for some seconds"
             raise LockLostError(f"the lock {self._key} in Consul is held by {who}")
         self.note = f"the lock {self._key} in Consul (epoch {held.epoch})"
-        self._renewer = threading.Thread(target=self._renew, args=(self._consul,), daemon=True)
-        self._renewer.start()
+        self._end = self._edges.every(TTL / 3, partial(self._renew, self._consul))
 
     def lost(self) -> str | None:
         """Return why the lock may be gone since it was taken, or None."""
-        if self._renewer is not None and _now() - self._renewed > TTL:
-            return f"the lock {self._key} may be lost: it was not renewed for {_now() - self._renewed:.0f} s"
+        since = self._edges.ticks() - self._renewed
+        if self._end is not None and since > TTL:
+            return f"the lock {self._key} may be lost: it was not renewed for {since:.0f} s"
         return self._lost or None
 
     def check(self) -> None:
@@ -112,20 +112,16 @@ class SharedLock:
                     return old
         return consul.create_session(TTL, f"habeat {self._key}")
 
-    def _renew(self, consul: Consul) -> None:
-        while not self._stop.wait(TTL / 3):
-            asked = _now()
-            try:
-                alive = consul.renew_session(self._session)
-            except Exception as error:  # noqa: BLE001  whatever broke the renewal, the lock may be gone
-                self._lost = f"the lock {self._key} may be lost: Consul {error}"
-                return
-            if not alive:
-                self._lost = f"the lock {self._key} was lost: its session in Consul is gone"
-                return
-            self._renewed = asked
-
-
-def _now() -> float:
-    """Return seconds on a clock that goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    def _renew(self, consul: Consul) -> bool:
+        """Renew the session once, and tell whether that is to go on."""
+        asked = self._edges.ticks()
+        try:
+            alive = consul.renew_session(self._session)
+        except Exception as error:  # noqa: BLE001  whatever broke the renewal, the lock may be gone
+            self._lost = f"the lock {self._key} may be lost: Consul {error}"
+            return False
+        if not alive:
+            self._lost = f"the lock {self._key} was lost: its session in Consul is gone"
+            return False
+        self._renewed = asked
+        return True

@@ -50,7 +50,7 @@ def _load(options: Options) -> Config:
 @contextmanager
 def _returning(options: Options, config: Config) -> Iterator[Returning]:
     with closing(Journal.open(Path(options.state_dir))) as journal:
-        yield Returning.of(config, journal)
+        yield Returning(config, journal)
 
 
 def _voice(options: Options) -> Callable[[str], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
@@ -88,6 +88,15 @@ class Witness(Protocol):
         """Return what is well and what is wrong with this witness, found out by asking it, with how to mend it."""
 
 
+class Together(Protocol):
+    """A way to ask questions at the same time, see `side_by_side`."""
+
+    def __call__(
+        self, some: Sequence[Question[T]], others: Sequence[Question[S]], patience: float
+    ) -> tuple[list[T], list[S]]:
+        """Return the answers in order."""
+
+
 @dataclass(frozen=True)
 class Spared:
     """A sparing witness that is put together, and what it needs loaded, only when it is asked."""
@@ -125,6 +134,7 @@ class Observer:
     patience: float
     services: Sequence[Service] = ()
     acts_on_services: bool = False
+    together: Together = field(default_factory=lambda: side_by_side)
 
     def observe(self, now: float, ours: Sequence[Service] = (), theirs: Sequence[Service] = ()) -> Snapshot:
         """Return the evidence of one cycle, gathered at the same time; the sparing are asked after the silence.
@@ -134,7 +144,7 @@ class Observer:
         ready = [witness for witness in self.witnesses if not witness.sparing]
         spared = [witness for witness in self.witnesses if witness.sparing]
         hosts = [self.target.address, *self.gateways]
-        asked, votes = side_by_side(
+        asked, votes = self.together(
             [
                 *(Question(partial(self._probe, host), partial(Probe, self.reach.kind, host)) for host in hosts),
                 *(Question(look, partial(Probe, look.kind, look.address)) for look in (*self.services, *ours, *theirs)),
@@ -149,7 +159,8 @@ class Observer:
         dead = reached and any(isinstance(service.evidence, Down) for service in services)
         asked_then = self.witnesses if self.acts_on_services else ready
         doubts = [self._question(witness, witness.ask_service) for witness in asked_then] if dead else []
-        _, more = side_by_side([], [*late, *doubts], self.patience)
+        none: list[Question[Probe]] = []
+        _, more = self.together(none, [*late, *doubts], self.patience)
         return Snapshot(
             at=now,
             target=self.target,

@@ -104,6 +104,7 @@ class HetrixWitness:
     networked: bool = True
     sparing: bool = True
     steady: Callable[[], float] = time.monotonic
+    endpoint: Callable[..., Endpoint] = Endpoint
 
     def ask(self, target: Target) -> Answer:
         """Return what the monitor says of the host; never raises."""
@@ -149,7 +150,7 @@ class HetrixWitness:
     def _there(self) -> bool:
         """Tell whether the server is there now, without a call that counts: what is remembered does not show that."""
         try:
-            Endpoint(self.host, self.port, "https", self.timeout, self.ca_file).greet()
+            self.endpoint(self.host, self.port, "https", self.timeout, self.ca_file).greet()
         except HttpError:
             return False
         return True
@@ -255,7 +256,9 @@ class Question:
             raise _limited(self.wait)
         left = max(0.001, self._deadline - asker.steady())
         try:
-            reply = Endpoint(asker.host, asker.port, "https", left, asker.ca_file, headers=headers).call("GET", path)
+            reply = asker.endpoint(asker.host, asker.port, "https", left, asker.ca_file, headers=headers).call(
+                "GET", path
+            )
         except HttpError as error:
             says, mend = str(error), WAY
             if asker.steady() >= self._deadline:

@@ -11,7 +11,7 @@ from habeat.consul import Consul
 from habeat.errors import Fault, HabeatError, HttpError
 from habeat.journal import Recall
 from habeat.model import Down, Evidence, Finding, Health, Probe, Snapshot, Target, Unknown, Up
-from habeat.observe import Answer, Observer, Question, Service, side_by_side
+from habeat.observe import Answer, Observer, Question, Service, Together
 from habeat.quorum import configuration_of, epoch_of, obstacle, outlook, to_json
 
 NO_LEADER = "has no leader"
@@ -27,6 +27,7 @@ class Servers:
     leader: Service
     rebuild: Callable[[float, Evidence], Probe]
     patience: float
+    together: Together
 
     def observe(self, now: float) -> Snapshot:
         """Return the evidence of one cycle."""
@@ -34,7 +35,7 @@ class Servers:
         def silent(observer: Observer, unknown: Unknown) -> Snapshot:
             return Snapshot(now, observer.target, (Probe("icmp", observer.target.address, unknown),), ())
 
-        nodes, leader = side_by_side(
+        nodes, leader = self.together(
             [Question(partial(observer.observe, now), partial(silent, observer)) for observer in self.observers],
             [Question(self.leader, partial(Probe, self.leader.kind, self.leader.address))],
             self.patience,

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import socket
-import time
 import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from habeat.act.carbonio import Carbonio, Zmprov
-from habeat.act.channel import Channel
 from habeat.act.coordination import SharedLock
 from habeat.act.directory import Directory, carbonio_credentials
-from habeat.act.raft_folder import RaftFolder
 from habeat.act.run import Runner
 from habeat.act.unit import START, Unit
 from habeat.config.model import Config
 from habeat.config.secrets import secret_of
 from habeat.consul import Consul
+from habeat.edges import REAL, Edges
 from habeat.journal import Journal, Recall
 from habeat.judge import judge
 from habeat.model import Target, Up, Verdict
-from habeat.node import boot_id, epoch_key, observer_of, policy_of, reach_of
+from habeat.node import epoch_key, observer_of, policy_of
 from habeat.observe.announcement import Look, look
 from habeat.observe.quorum import Leader
-from habeat.observe.reach import own
 from habeat.quorum import Server
 from habeat.roles import switched
 from habeat.roles.appserver import Appserver, Options
@@ -36,67 +33,71 @@ from habeat.saga import Plan
 LDAP_TIMEOUT = 5.0
 
 
-def plan_of(config: Config, target: Target, journal: Journal, consul: Consul, descriptor: int | None = None) -> Plan:
+def plan_of(
+    config: Config,
+    target: Target,
+    journal: Journal,
+    consul: Consul,
+    descriptor: int | None = None,
+    edges: Edges = REAL,
+) -> Plan:
     """Return the plan of this node's role; commands inherit the `descriptor`."""
     secrets = (secret_of(config, "consul"),)
     if config.local.role == "appserver":
-        return appserver(config, target, journal, consul, Runner(config.carbonio.user, descriptor, secrets))
+        return appserver(
+            config, target, journal, consul, edges.runner(config.carbonio.user, descriptor, secrets), edges
+        )
     if config.local.role == "consulserver":
-        return recoverer_of(config, journal, consul, Runner("", descriptor, secrets)).plan()
+        return recoverer_of(config, journal, consul, edges.runner("", descriptor, secrets), edges).plan()
     if config.switch is None:
         return watch_only(journal, switched(target))
-    ours, theirs = looks_of(config, descriptor)
+    ours, theirs = looks_of(config, descriptor, edges)
     return Takeover(
         switch=config.switch,
         runs=config.runs,
-        runner=Runner("", descriptor, secrets),
+        runner=edges.runner("", descriptor, secrets),
         ours=ours,
         theirs=theirs,
-        lock=_lock(config, f"{target.role}/{target.name}", journal, consul, waits=False),
+        lock=_lock(config, f"{target.role}/{target.name}", journal, consul, edges, waits=False),
         journal=journal,
         note=switched(target),
-        boot=boot_id(),
-        hold=lambda: journal.hold(time.time()),
-        clock=time.monotonic,
-        sleep=time.sleep,
+        boot=edges.boot_id(),
+        hold=lambda: journal.hold(edges.clock()),
+        clock=edges.ticks,
+        sleep=edges.sleep,
     ).plan()
 
 
-def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runner) -> Recoverer:
+def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runner, edges: Edges) -> Recoverer:
     """Return what rebuilds Consul's quorum on this server."""
     here, there = str(config.local.whoami), str(config.local.dc_check)
-    reach = reach_of(config)
+    reach = edges.reach(config)
 
     def look(server: Server) -> Verdict:
         named = {address: name for name, address in config.nodes(here)}
         target = Target(str(config.local.role), here, named.get(server.address, server.node), server.address)
-        return judge(observer_of(config, journal, target).observe(time.time()), policy_of(config))
+        return judge(observer_of(config, journal, target, edges).observe(edges.clock()), policy_of(config))
 
     return Recoverer(
         site=here,
         here=config.site(here).consul_ips,
         there=config.site(there).consul_ips,
         key=epoch_key(config),
-        boot=boot_id(),
+        boot=edges.boot_id(),
         fresh=config.policy.confirmation_window,
         consul=consul,
         unit=unit_of(config, runner),
-        folder=folder_of(config),
+        folder=edges.folder(config),
         look=look,
-        ask=channel_of(config).ask,
+        ask=edges.channel(config).ask,
         leader=lambda: Leader(consul)().evidence,
         reached=lambda address: isinstance(reach(address), Up),
         journal=journal,
         fresh_id=lambda: uuid.uuid4().hex,
-        clock=time.time,
-        ticks=time.monotonic,
-        sleep=time.sleep,
+        clock=edges.clock,
+        ticks=edges.ticks,
+        sleep=edges.sleep,
     )
-
-
-def folder_of(config: Config) -> RaftFolder:
-    """Return the data folder of this host's Consul server."""
-    return RaftFolder(Path(config.consul.data_dir), config.consul.user)
 
 
 def unit_of(config: Config, runner: Runner) -> Unit:
@@ -104,22 +105,16 @@ def unit_of(config: Config, runner: Runner) -> Unit:
     return Unit(runner, config.consul.unit, START + config.guard.hold)
 
 
-def channel_of(config: Config) -> Channel:
-    """Return the way to ask the habeats of all other Consul servers."""
-    places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
-    return Channel(secret_of(config, "guard"), config.guard.port, [place for place in places if not own(place[0])])
-
-
-def looks_of(config: Config, descriptor: int | None = None) -> tuple[list[Look], list[Look]]:
+def looks_of(config: Config, descriptor: int | None = None, edges: Edges = REAL) -> tuple[list[Look], list[Look]]:
     """Return how to see whether the service is announced here, and in the other site."""
-    switch, runner = config.switch, Runner("", descriptor)
+    switch, runner = config.switch, edges.runner("", descriptor)
     if switch is None:
         return [], []
     ours = [look(check, runner, switch.timeout, ours=True) for check in switch.verify]
     return ours, [look(check, runner, switch.timeout, ours=False) for check in switch.other_site]
 
 
-def _lock(config: Config, what: str, journal: Journal, consul: Consul, *, waits: bool) -> SharedLock:
+def _lock(config: Config, what: str, journal: Journal, consul: Consul, edges: Edges, *, waits: bool) -> SharedLock:
     coordination = config.coordination
     return SharedLock(
         consul if coordination.consul != "off" else None,
@@ -129,10 +124,11 @@ def _lock(config: Config, what: str, journal: Journal, consul: Consul, *, waits:
         waits=waits,
         recall=partial(journal.noted, "consul-session"),
         remember=partial(journal.note, "consul-session"),
+        edges=edges,
     )
 
 
-def appserver(config: Config, target: Target, journal: Journal, consul: Consul, runner: Runner) -> Plan:
+def appserver(config: Config, target: Target, journal: Journal, consul: Consul, runner: Runner, edges: Edges) -> Plan:
     """Return the plan of the role appserver on this site."""
     section = config.carbonio
     here = config.site(str(config.local.whoami))
@@ -153,9 +149,9 @@ def appserver(config: Config, target: Target, journal: Journal, consul: Consul, 
         zmprov=Zmprov(runner, section.zmprov, section.timeout),
         directory=directory_of(config, runner),
         consul=consul,
-        lock=_lock(config, target.name, journal, consul, waits=True),
+        lock=_lock(config, target.name, journal, consul, edges, waits=True),
         journal=journal,
-        clock=time.time,
+        clock=edges.clock,
     )
     return role.promotion() if config.local.whoami == "secondary" else role.module_stop()
 

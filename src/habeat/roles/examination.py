@@ -10,12 +10,13 @@ from habeat.act.run import Runner
 from habeat.act.unit import Unit
 from habeat.config.model import Config
 from habeat.consul import Consul
+from habeat.edges import REAL
 from habeat.errors import HabeatError, HttpError
 from habeat.guard import Heard, Word
 from habeat.model import Finding, Health
 from habeat.node import consul_of
 from habeat.quorum import obstacle, outlook
-from habeat.roles.assembly import channel_of, folder_of, unit_of
+from habeat.roles.assembly import unit_of
 
 GOOD, WARNING, ERROR = Health.GOOD, Health.WARNING, Health.ERROR
 GUARD, SERVICE = "consul guard", "habeat-consul.service"
@@ -24,7 +25,7 @@ DROP_IN = "install deploy/systemd/service-discover.service.d/habeat-guard.conf"
 
 def examined(config: Config) -> Iterator[Finding]:
     """Give what is found; nothing is changed but a file that is made and removed in Consul's data folder."""
-    consul, folder = consul_of(config), folder_of(config)
+    consul, folder = consul_of(config), REAL.folder(config)
     yield from _voters(config, consul, folder)
     yield _bootstrap(consul)
     yield _tried("data of Consul", folder.examine, "see consul.data_dir and consul.user; a recovery would wait for it")
@@ -32,7 +33,7 @@ def examined(config: Config) -> Iterator[Finding]:
     yield _tried("unit of Consul", lambda: f"{unit.name} is {unit.state()}", "see consul.unit, and run as root")
     yield _guard(unit)
     yield _service(Unit(unit.runner, SERVICE))
-    heard = channel_of(config).ask()
+    heard = REAL.channel(config).ask()
     if not heard:
         yield Finding(
             ERROR, "the other servers", "there is nobody to ask", "name all servers in consul_ips of both sites"

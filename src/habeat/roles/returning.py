@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from habeat.act.raft_folder import NODE_ID, PEERS, RAFT, RaftFolder
-from habeat.act.run import Runner
 from habeat.act.unit import ENDED
 from habeat.config.model import Config
+from habeat.edges import REAL, Edges
 from habeat.errors import CommandError, FolderError, HttpError
 from habeat.guard import Action, Advice, Heard, Situation, Word, advise
 from habeat.journal import Journal
-from habeat.node import boot_id, consul_of, target_of
+from habeat.node import consul_of, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
 from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
-from habeat.roles.assembly import channel_of, folder_of, unit_of
+from habeat.roles.assembly import unit_of
 
 PAUSE = 2.0
 JOINED_WITHIN = 60.0
@@ -26,21 +25,20 @@ JOINED_WITHIN = 60.0
 
 @dataclass(frozen=True)
 class Returning:
-    """What a server does with its old data; `ask` hears the other servers."""
+    """What a server does with its old data."""
 
     config: Config
     journal: Journal
-    folder: RaftFolder
-    ask: Callable[[], Sequence[Heard]]
+    edges: Edges = REAL
 
-    @classmethod
-    def of(cls, config: Config, journal: Journal) -> Returning:
-        """Return it for this node's configuration."""
-        return cls(config, journal, folder_of(config), channel_of(config).ask)
+    @property
+    def folder(self) -> RaftFolder:
+        """Return Consul's data folder here."""
+        return self.edges.folder(self.config)
 
     def advice(self) -> tuple[Advice, Sequence[Heard]]:
         """Return whether Consul may start with the data that is here, and what the other servers said."""
-        heard = self.ask()
+        heard = self.edges.channel(self.config).ask()
         return advise(self._situation(), heard), heard
 
     def guard(self, say: Callable[[str], None]) -> Advice:
@@ -48,24 +46,24 @@ class Returning:
 
         Raises HabeatError where the data cannot be moved away: Consul must not start then either.
         """
-        deadline, told = time.monotonic() + self.config.guard.hold, ""
+        deadline, told = self.edges.ticks() + self.config.guard.hold, ""
         while True:
             advice, _ = self.advice()
             if advice.action is Action.CLEAN:
                 say(self.clean(advice.epoch))
-            if advice.action is not Action.HOLD or time.monotonic() >= deadline:
+            if advice.action is not Action.HOLD or self.edges.ticks() >= deadline:
                 break
             if advice.why != told:
                 say(f"the start of Consul is held: {advice.why}")
                 told = advice.why
-            time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
+            self.edges.sleep(min(PAUSE, max(0.0, deadline - self.edges.ticks())))
         if advice.action is Action.START and self.journal.noted(ALLOWED) is not None:
             self.journal.note(ALLOWED, None)
         return advice
 
     def clean(self, epoch: Epoch) -> str:
         """Move the old raft folder to a dated name, then take over the epoch; return what was done."""
-        moment = datetime.fromtimestamp(time.time(), timezone.utc)
+        moment = datetime.fromtimestamp(self.edges.clock(), timezone.utc)
         name = f"{RAFT}.habeat-{moment:%Y%m%dT%H%M%S%fZ}-before-epoch-{epoch.number}"
         moved = "there was no raft folder"
         if self.folder.has(RAFT):
@@ -83,7 +81,7 @@ class Returning:
 
         Raises HabeatError where one of these does not come to pass.
         """
-        unit = unit_of(self.config, Runner())
+        unit = unit_of(self.config, self.edges.runner("", None))
         if unit.state() not in ENDED:
             unit.stop()
             say(f"{unit.name} is stopped")
@@ -94,16 +92,16 @@ class Returning:
         finally:
             self.journal.note(ALLOWED, None)
         say(f"{unit.name} is started")
-        consul, own = consul_of(self.config), self.folder.node_id()
-        deadline, why = time.monotonic() + JOINED_WITHIN, ""
-        while time.monotonic() < deadline:
+        consul, own = consul_of(self.config, self.edges), self.folder.node_id()
+        deadline, why = self.edges.ticks() + JOINED_WITHIN, ""
+        while self.edges.ticks() < deadline:
             try:
                 if own in {server.id for server in consul.raft().voters}:
                     return "this server votes again"
                 why = "it does not vote yet"
             except HttpError as error:
                 why = f"Consul {error}"
-            time.sleep(1.0)
+            self.edges.sleep(1.0)
         raise CommandError(
             f"this server is not seen to vote after {JOINED_WITHIN:g} s ({why}): see `consul operator raft list-peers`"
         )
@@ -120,7 +118,7 @@ class Returning:
 
     def allow(self) -> None:
         """Let the guard allow the next start in this start of the machine."""
-        self.journal.note(ALLOWED, boot_id())
+        self.journal.note(ALLOWED, self.edges.boot_id())
 
     def _own(self) -> str:
         """Return this server's id, or nothing where Consul has never started here."""
@@ -142,11 +140,11 @@ class Returning:
             own=self._own(),
             epoch=self._epoch(),
             configuration=configuration_of(self.journal.noted(SAVED)),
-            now=time.time(),
-            boot=boot_id(),
+            now=self.edges.clock(),
+            boot=self.edges.boot_id(),
             recent=config.guard.recent,
             cut_off=recovery is not None and recovery.stage is Stage.WRITTEN and self.folder.has(f"{RAFT}/{PEERS}"),
-            allowed=self.journal.noted(ALLOWED) == boot_id(),
+            allowed=self.journal.noted(ALLOWED) == self.edges.boot_id(),
         )
 
 
