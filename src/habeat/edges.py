@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from habeat.config.model import Config
 from habeat.config.secrets import secret_of
+from habeat.config.services import ServiceUrl
 from habeat.http import Endpoint
-from habeat.observe import Question, Reach, S, T, Witness, side_by_side
+from habeat.observe import Question, Reach, S, Service, T, Witness, side_by_side
 from habeat.observe.reach import Icmp, Tcp, own
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ class Edges:
         if probes.reach == "icmp":
             return Icmp(probes.count, probes.timeout)
         return Tcp(int(probes.reach.removeprefix("tcp:")), probes.count, probes.timeout)
+
+    def service(self, config: Config, url: ServiceUrl) -> Service:
+        """Return the way to find out whether a service on the target works."""
+        from habeat.observe.service import HttpService, TcpService  # noqa: PLC0415  off unless asked for
+
+        probes = config.probes
+        if url.scheme == "tcp":
+            return TcpService(url, probes.count, probes.timeout)
+        return HttpService(url, probes.count, probes.timeout, probes.verify_tls, probes.ca_file)
 
     def vcenter(self, config: Config, site: str | None) -> Witness:
         """Return the witness vCenter."""

@@ -112,7 +112,7 @@ def observer_of(config: Config, journal: Journal, target: Target, edges: Edges =
         witnesses=[witness_of(provider, config, journal.recall(provider), edges) for provider in config.providers],
         gateways=config.policy.gateways,
         patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
-        services=services_of(config, target),
+        services=services_of(config, target, edges),
         acts_on_services=config.policy.service_down == "failover",
         together=edges.together,
     )
@@ -153,21 +153,12 @@ def epoch_key(config: Config) -> str:
     return f"{config.coordination.key_prefix}/consul-epoch"
 
 
-def services_of(config: Config, target: Target) -> list[Service]:
+def services_of(config: Config, target: Target, edges: Edges = REAL) -> list[Service]:
     """Return the services on the target that are probed."""
     probes = config.probes
-    if not probes.services:
-        return []
-    from habeat.observe.service import HttpService, TcpService  # noqa: PLC0415  off unless asked for
-
     texts = [t for text in probes.services for t in (DEFAULTS[target.role] if text == DEFAULT else (text,))]
     urls = [ServiceUrl.parse(text).at(target) for text in dict.fromkeys(texts)]
-    return [
-        TcpService(url, probes.count, probes.timeout)
-        if url.scheme == "tcp"
-        else HttpService(url, probes.count, probes.timeout, probes.verify_tls, probes.ca_file)
-        for url in urls
-    ]
+    return [edges.service(config, url) for url in urls]
 
 
 def witness_of(provider: Provider, config: Config, recall: Recall, edges: Edges = REAL) -> Witness:

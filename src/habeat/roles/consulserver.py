@@ -105,9 +105,10 @@ class Recoverer:
         if recovery is not None and recovery.stage is Stage.UNDOING:
             self._undo(recovery)
             recovery = self._recovery()
-        if (recovery is None or not recovery.begun) and self._needless():
+        ours = recovery is not None and (recovery.failover, recovery.round) == (job.failover, job.round)
+        if not (ours and recovery is not None and recovery.begun) and self._needless():
             return Done("Consul has a leader, so there is nothing to rebuild")
-        if recovery is not None and (recovery.failover, recovery.round) == (job.failover, job.round):
+        if recovery is not None and ours:
             if recovery.stage is not Stage.UNDONE:
                 return Done(f"{recovery.epoch} with {_named(recovery.peers)} is under way ({recovery.stage.value})")
             if not self.journal.acknowledged(job.failover, since=recovery.moved_at):

@@ -1,0 +1,140 @@
+"""Run schedules by the thousand, and make what breaks an invariant small enough to be read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from habeat.errors import HabeatError
+from habeat.machine import RESULTS, TRANSITIONS, State
+from habeat.simulator.generate import generate
+from habeat.simulator.instance import POINTS
+from habeat.simulator.invariants import Violation
+from habeat.simulator.scene import Scene
+from habeat.simulator.schedule import SETTINGS, Schedule, clock
+from habeat.simulator.world import BEGIN
+
+CHUNK = 50
+ROWS = tuple(
+    row.id
+    for state in State
+    for row in (*(row for rows in TRANSITIONS[state].values() for row in rows), *RESULTS.get(state, {}).values())
+)
+"""All rows of the state machine's tables."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one schedule came to: the invariant that does not hold ("" if all do) and why, and what was reached."""
+
+    schedule: Schedule
+    invariant: str = ""
+    why: str = ""
+    timeline: Sequence[str] = ()
+    rows: frozenset[str] = frozenset()
+    points: frozenset[str] = frozenset()
+    seed: str = ""
+
+
+@dataclass
+class Tally:
+    """What many schedules came to; `took` in seconds."""
+
+    runs: int = 0
+    faults: int = 0
+    took: float = 0.0
+    rows: set[str] = field(default_factory=set)
+    points: set[str] = field(default_factory=set)
+    broken: list[Found] = field(default_factory=list)
+
+    def add(self, found: Found) -> None:
+        """Count one."""
+        self.runs += 1
+        self.faults += len(found.schedule.faults)
+        self.rows |= found.rows
+        self.points |= found.points
+        if found.invariant:
+            self.broken.append(found)
+
+    @property
+    def missing(self) -> tuple[list[str], list[str]]:
+        """Return the rows, and the points, that nothing reached."""
+        return [row for row in ROWS if row not in self.rows], [point for point in POINTS if point not in self.points]
+
+
+def play(schedule: Schedule, seed: str = "") -> Found:
+    """Run one schedule; a defect of habeat in it is a violation too."""
+    scene = Scene(schedule)
+    invariant, why = "", ""
+    try:
+        scene.run()
+    except Violation as violation:
+        invariant, why = violation.invariant, str(violation)
+    except RecursionError as error:
+        invariant, why = "defect", f"{type(error).__name__}: {error}"
+    told = tuple(f"{clock(at - BEGIN):>8}  {text}" for at, text in scene.world.told) if invariant else ()
+    instances = scene.instances.values()
+    rows = frozenset(row for instance in instances for row in instance.rows)
+    points = frozenset(point for instance in instances for point in instance.points)
+    return Found(schedule, invariant, why, told, rows, points, seed)
+
+
+def smallest(found: Found) -> Found:
+    """Return the same violation with as few faults and settings as will do."""
+    while (smaller := next(filter(None, (_same(found, less) for less in _less(found.schedule))), None)) is not None:
+        found = smaller
+    return found
+
+
+def _same(found: Found, schedule: Schedule) -> Found | None:
+    try:
+        again = play(schedule, found.seed)
+    except HabeatError:  # what is left makes no sense
+        return None
+    return again if again.invariant == found.invariant else None
+
+
+def _less(schedule: Schedule) -> Iterator[Schedule]:
+    for place in range(len(schedule.faults)):
+        yield replace(schedule, faults=schedule.faults[:place] + schedule.faults[place + 1 :])
+    for name, value in schedule.settings.items():
+        if value != SETTINGS[name] and name != "interval":
+            yield replace(schedule, settings={key: it for key, it in schedule.settings.items() if key != name})
+
+
+def many(seed: str, runs: int, minutes: float | None, workers: int | None = None) -> Iterator[Tally]:
+    """Run schedules on all processors, and yield the tally as it grows: so many, or for so long."""
+    tally, begun = Tally(), time.monotonic()
+    jobs: Iterable[tuple[str, int, int]] = ((seed, start, min(start + CHUNK, runs)) for start in range(0, runs, CHUNK))
+    workers = workers or os.cpu_count() or 1
+    with ProcessPoolExecutor(workers) as pool:
+        pending = []
+        for job in jobs:
+            pending.append(pool.submit(_chunk, *job))
+            if len(pending) > 2 * workers:
+                yield _counted(tally, pending.pop(0).result(), begun)
+            if tally.broken or (minutes is not None and time.monotonic() - begun > 60 * minutes):
+                break
+        for future in pending:
+            yield _counted(tally, future.result(), begun)
+
+
+def _counted(tally: Tally, part: Tally, begun: float) -> Tally:
+    tally.runs += part.runs
+    tally.faults += part.faults
+    tally.rows |= part.rows
+    tally.points |= part.points
+    tally.broken += part.broken
+    tally.took = time.monotonic() - begun
+    return tally
+
+
+def _chunk(seed: str, start: int, stop: int) -> Tally:
+    tally = Tally()
+    for number in range(start, stop):
+        name = f"{seed}:{number}"
+        tally.add(play(generate(name), name))
+    return tally

@@ -1,0 +1,326 @@
+"""Make schedules by the number: the same seed and number give the same schedule, on every machine.
+
+A schedule tells one story of its kind (a death, a blip, a return, or nothing), with some faults on the way, all of
+which are mended in the end but for the death itself. What habeat does not promise is not tried: two faults that together
+look like a death to everybody who could tell, and a majority of Consul's servers that is cut off from the other site and
+from the witness while it goes on (docs/consul.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from habeat.simulator.instance import CARBONIO, POINTS
+from habeat.simulator.schedule import Fault, Schedule
+
+Menu = Sequence[tuple[int, Callable[["Story"], None]]]
+
+AFTER = {
+    "mail": ("journal", "run", "consul"),
+    "proxy": ("journal", "run", "consul"),
+    "quorum": ("journal", "system", "folder"),
+}
+COMMANDS = {
+    "mail": (*CARBONIO, "doStopService", "doStartService", "gas", "fc", "ga"),
+    "proxy": ("take", "tell", "untell", "give", "vtysh"),
+    "quorum": (),
+}
+NOT_HERE = {
+    "mail": (" put", " remove"),
+    "proxy": (" enlist", " promoted", " refused", " cared", " put", " remove"),
+    "quorum": (" enlist", " promoted", " refused", " cared"),
+}
+
+
+def points(kind: str) -> list[str]:
+    """Return the points that an instance of a kind of world may pass."""
+    found = []
+    for point in POINTS:
+        _, where, name = point.split()
+        fits = where.startswith(AFTER[kind]) or (kind == "quorum" and name in ("put", "remove"))
+        if fits and not (where == "run" and name not in COMMANDS[kind]) and not point.endswith(NOT_HERE[kind]):
+            found.append(point)
+    return found
+
+
+_POINTS = {kind: points(kind) for kind in COMMANDS}
+
+
+class Story:
+    """One schedule as it is made; times in seconds, faults between `begin` and `heal`."""
+
+    def __init__(self, seed: str) -> None:
+        self.random = Random(seed)  # noqa: S311  it is to be the same again, not secret
+        self.kind = self.random.choices(("mail", "proxy", "quorum"), (5, 3, 3))[0]
+        self.settings: dict[str, str] = {}
+        self.faults: list[Fault] = []
+        self.mends: dict[tuple[str, ...], str] = {}
+        self._settle()
+        self.interval = float(self.settings["interval"])
+        self.begin, self.heal = 1.5 * self.interval, 14 * self.interval
+
+    def _settle(self) -> None:
+        choose, settings = self.random.choice, self.settings
+        settings["interval"] = choose(("60", "60", "60", "20", "5"))
+        settings["confirmations"] = choose(("1", "2", "2", "2", "3"))
+        settings["gateway"] = choose(("off", "off", "on"))
+        settings["services"] = choose(("off", "off", "on")) if self.kind != "quorum" else "off"
+        settings["cooldown"] = choose(("8h", "8h", "8h", "5m"))
+        if self.kind == "quorum":
+            settings["survivors"] = choose(("1", "1", "2"))
+            settings["witnesses"] = choose(("hetrix", "hetrix", "vcenter", "hetrix,vcenter"))
+        else:
+            settings["witnesses"] = choose(("consul", "consul", "hetrix", "consul,hetrix", "consul,vcenter"))
+        settings["required"] = choose(("1", "1", "2")) if "," in settings["witnesses"] else "1"
+        if self.kind == "mail":
+            settings["standbys"] = choose(("1", "1", "2"))
+            settings["primary"] = choose(("off", "off", "on"))
+            settings["accounts"] = choose(("0", "1", "4", "5"))
+        if self.kind == "proxy":
+            settings["deactivate"] = choose(("on", "on", "off"))
+            settings["checks"] = choose(("on", "on", "on", "off"))
+
+    # -- what tells it
+
+    def at(self, when: float, what: str, *args: str) -> None:
+        """Let something happen."""
+        self.faults.append(Fault(round(when, 1), what, args))
+
+    def some_time(self) -> float:
+        """Return a time at which something may go wrong."""
+        return self.random.uniform(self.begin, self.heal - self.interval)
+
+    def mended(self, what: str, *args: str, by: str) -> None:
+        """Let something go wrong at some time, and be mended after a while, at the latest in the end."""
+        begun = self.some_time()
+        self.at(begun, what, *args)
+        until = self.heal if self.random.random() < 0.3 else begun + self.random.expovariate(1 / (3 * self.interval))
+        word, *rest = by.split()
+        self.at(min(until, self.heal), word, *rest)
+
+    @property
+    def actors(self) -> list[str]:
+        """Return the hosts whose instance may be killed, frozen, paused."""
+        if self.kind == "mail":
+            return ["mbox2", "mbox3"][: int(self.settings["standbys"])] + ["mbox1"] * (self.settings["primary"] == "on")
+        if self.kind == "proxy":
+            return ["proxy2"]
+        return ["svc2", *(["svc4"] if self.settings["survivors"] == "2" else [])]
+
+    @property
+    def victims(self) -> list[str]:
+        """Return the hosts that may die for good, together."""
+        if self.kind == "mail":
+            return ["mbox1"] if self.settings["primary"] == "off" or self.random.random() < 0.7 else ["mbox2"]
+        if self.kind == "proxy":
+            return ["proxy1"]
+        return ["svc1", "svc3", *(["svc5"] if self.settings["survivors"] == "2" else [])]
+
+
+def generate(seed: str) -> Schedule:
+    """Return the schedule of a seed."""
+    story = Story(seed)
+    _plot(story)
+    menu = [*COMMON, *OF_A_KIND[story.kind]]
+    weights = [weight for weight, _ in menu]
+    for _, fault in story.random.choices(menu, weights, k=story.random.choice((1, 1, 2, 2, 3, 4, 6))):
+        fault(story)
+    for name in story.actors:
+        story.at(story.heal + 0.1, "disk", name, "free")
+    return Schedule(
+        story.kind, story.settings, tuple(sorted(story.faults)), story.heal + max(45 * story.interval, 900.0)
+    )
+
+
+def _plot(story: Story) -> None:
+    """Let the victims die for good, die and return, or only be gone for a moment; or nobody."""
+    how = story.random.choices(("for good", "return", "blip", "nobody", "again"), (5, 4, 2, 2, 1))[0]
+    if how == "nobody":
+        return
+    victims = story.victims
+    died = story.random.uniform(story.begin, 5 * story.interval)
+    lost = ["lost"] if "vcenter" in story.settings["witnesses"] and story.random.random() < 0.2 else []
+    for victim in victims:
+        story.at(died, "kill", victim, *lost)
+    if how == "for good":
+        return
+    back = died + story.random.uniform(0.2, 1.5 if how == "blip" else 8.0) * story.interval
+    for victim in victims:
+        story.at(back, "boot", victim)
+    if how == "again":
+        for victim in victims:
+            story.at(back + story.random.uniform(1, 6) * story.interval, "kill", victim)
+
+
+def _crash(story: Story) -> None:
+    name = story.random.choice(story.actors)
+    point = story.random.choice(_POINTS[story.kind])
+    story.at(story.some_time() if story.random.random() < 0.3 else 0.1, "crash", name, *point.split())
+
+
+def _crash_now(story: Story) -> None:
+    story.at(story.some_time(), "crash", story.random.choice(story.actors))
+
+
+def _freeze(story: Story) -> None:
+    name, seconds = story.random.choice(story.actors), f"{story.random.uniform(5, 300):.0f}"
+    if story.random.random() < 0.5:
+        story.at(story.some_time(), "freeze", name, seconds)
+    else:
+        story.at(0.1, "freeze", name, seconds, *story.random.choice(_POINTS[story.kind]).split())
+
+
+def _reboot(story: Story) -> None:
+    story.at(story.some_time(), "reboot", story.random.choice([name for name in story.actors if name != "mbox1"]))
+
+
+def _pause(story: Story) -> None:
+    name, begun = story.random.choice(story.actors), story.some_time()
+    story.at(begun, "pause", name, f"{story.random.uniform(1, 6) * story.interval:.0f}")
+    if story.random.random() < 0.5:
+        story.at(min(begun + story.random.uniform(0.2, 4) * story.interval, story.heal), "resume", name)
+
+
+def _ack(story: Story) -> None:
+    story.at(story.some_time(), "ack", story.random.choice(story.actors))
+
+
+def _jump(story: Story) -> None:
+    seconds = story.random.choice((-7200, -90, -5, 5, 90, 4000, 90000))
+    story.at(story.some_time(), "jump", story.random.choice(story.actors), str(seconds))
+
+
+def _disk(story: Story) -> None:
+    name = story.random.choice(story.actors)
+    story.mended("disk", name, "full", by=f"disk {name} free")
+
+
+def _cut(story: Story) -> None:
+    story.mended("cut", "primary", "secondary", by="mend")
+
+
+def _one_way(story: Story) -> None:
+    sites = (
+        story.random.sample(("primary", "secondary", "third"), 2)
+        if story.kind != "quorum"
+        else ["primary", "secondary"]
+    )
+    story.mended("one-way", *sites, by="mend")
+
+
+def _alone(story: Story) -> None:
+    name = story.random.choice([name for name in story.actors if name != "mbox1"])
+    how = ("unplug", name) if story.random.random() < 0.5 else ("cut", name, "*")
+    story.mended(*how, by="mend")
+
+
+def _flap(story: Story) -> None:
+    begun, width = story.some_time(), story.random.uniform(0.1, 0.7) * story.interval
+    for turn in range(3):
+        story.at(min(begun + 2 * turn * width, story.heal), "cut", "primary", "secondary")
+        story.at(min(begun + (2 * turn + 1) * width, story.heal), "mend")
+
+
+def _consul(story: Story) -> None:
+    name = story.random.choice([name for name in story.actors if name != "mbox1"])
+    troubles = ("filtered", "slow", *(("denied",) if story.settings.get("standbys") != "2" else ()))
+    story.mended("consul", name, story.random.choice(troubles), by=f"consul {name} well")
+
+
+def _hetrix(story: Story) -> None:
+    trouble = story.random.choice(("paused", "limited", "garbage", "maintenance", "silent"))
+    story.mended("hetrix", trouble, by="hetrix well")
+
+
+def _vcenter(story: Story) -> None:
+    story.mended("vcenter", "silent", by="vcenter well")
+
+
+def _server(story: Story) -> None:
+    story.at(story.some_time(), "reboot", story.random.choice(("svc1", "svc2", "svc3")))
+
+
+def _stale(story: Story) -> None:
+    peer = {"mail": "mbox1", "proxy": "proxy1"}[story.kind]
+    when = story.some_time()
+    story.at(when, "stale", peer, f"{story.random.uniform(1, 9):.0f}")
+    if story.random.random() < 0.7:
+        story.at(max(when - 1.0, story.begin), "cut", story.actors[0], peer)
+        story.at(min(when + 2 * story.interval, story.heal), "mend")
+
+
+def _service(story: Story) -> None:
+    peer = {"mail": "mbox1", "proxy": "proxy1"}[story.kind]
+    story.mended("service", peer, "off", by=f"service {peer} on")
+
+
+def _maintenance(story: Story) -> None:
+    peer = {"mail": "mbox1", "proxy": "proxy1"}[story.kind]
+    story.mended("maintenance", peer, "on", by=f"maintenance {peer} off")
+
+
+def _carbonio(story: Story) -> None:
+    command = story.random.choice(COMMANDS["mail"])
+    kinds = ("hang", "garbage", "unreachable", "exit")
+    kind = story.random.choice((*kinds, "slow", "part", "none") if command == "promoteAccounts" else kinds)
+    if (command, kind) == ("fc", "garbage"):
+        return  # what a cache dropped cannot be read back: an exit code 0 with no complaint is all there is
+    story.at(story.begin, "carbonio", command, kind, story.random.choice(("1", "1", "2", "3")))
+
+
+def _account(story: Story) -> None:
+    story.at(story.some_time(), "account")
+
+
+def _unavailable(story: Story) -> None:
+    if story.settings["accounts"] != "0":
+        story.at(0.1, "unavailable", "1")
+
+
+def _route(story: Story) -> None:
+    what = story.random.choice(("lost", "dead", "take", "tell", "untell", "give"))
+    if what == "dead":
+        story.mended("route", "proxy2", "dead", by="route proxy2 alive")
+    else:
+        story.at(story.some_time(), "route", "proxy2", what, story.random.choice(("1", "2", "3")))
+
+
+def _one_server(story: Story) -> None:
+    story.at(story.some_time(), "reboot", story.random.choice((*story.victims, *story.actors)))
+
+
+def _full_folder(story: Story) -> None:
+    story.mended("disk", "svc2", "full", by="disk svc2 free")
+
+
+COMMON: Menu = (
+    (8, _crash),
+    (3, _crash_now),
+    (3, _freeze),
+    (2, _reboot),
+    (2, _pause),
+    (2, _ack),
+    (1, _jump),
+    (1, _disk),
+    (2, _cut),
+    (1, _one_way),
+    (2, _alone),
+    (1, _flap),
+    (1, _hetrix),
+    (1, _vcenter),
+)
+OF_A_KIND: dict[str, Menu] = {
+    "mail": (
+        (5, _carbonio),
+        (2, _account),
+        (1, _unavailable),
+        (2, _consul),
+        (1, _server),
+        (2, _stale),
+        (2, _service),
+        (1, _maintenance),
+    ),
+    "proxy": ((6, _route), (2, _consul), (1, _server), (2, _stale), (2, _service), (1, _maintenance)),
+    "quorum": ((3, _one_server), (1, _full_folder)),
+}

@@ -1,0 +1,307 @@
+"""What must hold in every schedule, by the truth of the made-up world and not by what habeat believes.
+
+I1  nothing is taken over but after enough cycles in which the target was truly silent and witnesses truly said so
+I2  who takes over holds the lock
+I3  no account is promoted twice; in the end every one is promoted, flushed and restarted, or named; and Consul's
+    servers never go on with a history that another one took the place of, nor with two at a time
+I4  every cycle ends
+I5  what is told as done is so
+I6  no second failover within the cooldown, unless a person acknowledged
+I7  nothing is begun while a person has paused
+I8  every decision is one whole sentence, and follows again from what the journal kept
+I9  (no shell, least rights) has no place in a made-up world; the test suite holds it
+L   liveness: a target that is dead for good, where somebody able can tell, is failed over; one that is back gets its
+    work back where that is automatic
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from habeat.cycle import Ended
+from habeat.grounds import conclude, grounds_from_json
+from habeat.machine import Command, Decision, State
+from habeat.simulator.instance import Instance, Process, Seen
+from habeat.simulator.mail import Mailbox
+from habeat.simulator.mesh import History
+from habeat.simulator.world import BEGIN
+
+if TYPE_CHECKING:
+    from habeat.simulator.scene import Scene
+
+TAKES = ("promoteAccounts", "doStopService", "take", "tell", "stop")
+STARTS = ("S7", "U7", "W8")
+LONGEST_CYCLE = 3600.0
+CALM = 20.0
+REMEMBERED = 70.0
+LATE = 600.0
+QUIET = 2
+TOLD = ("R1", "R2", "R9", "R5")
+MOVING = ("suspect", "failing_over")
+
+
+class Violation(Exception):  # noqa: N818  it is what the simulator looks for
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        self.invariant = invariant
+        super().__init__(f"{invariant}: {text}")
+
+
+class Invariants:
+    """Watches one scene; raises Violation."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.paused: dict[str, tuple[float, float]] = {}
+        self.acknowledged: set[str] = set()
+        self.finished: dict[str, float] = {}
+        self.led: set[int] = set()
+        self.disturbed_at = BEGIN
+        self.quiet = 0
+        scene.carbonio.moved.append(self._moved)
+        scene.mesh.elected.append(self._elected)
+
+    # -- while it runs
+
+    def changed(self) -> None:
+        """See whether the histories of Consul are still one, after something happened."""
+        self.disturbed_at, self.quiet = self.scene.world.now, 0
+        for history in self.scene.mesh.histories:
+            if self.scene.mesh.leads(history):
+                self._elected(history)
+
+    def _elected(self, history: History) -> None:
+        mesh = self.scene.mesh
+        for other in mesh.histories:
+            if other is not history and mesh.leads(other):
+                raise Violation("I3", f"two leaders serve: of history {history.number} and of {other.number}")
+        newer = [number for number in self.led if number > history.number]
+        if newer:
+            raise Violation("I3", f"history {history.number} goes on after {newer[0]} had taken its place")
+        self.led.add(history.number)
+
+    def _moved(self, box: Mailbox, by: str) -> None:
+        if box.moves > 1:
+            raise Violation("I3", f"{box.name} was promoted {box.moves} times (the last time {by})")
+
+    def acts(self, instance: Instance, command: str) -> None:
+        """Check a command that is about to run."""
+        if command not in TAKES or not instance.decisions:
+            return
+        decision = instance.decisions[-1][1]
+        now = self.scene.world.now
+        paused = self.paused.get(instance.name)
+        if paused and paused[0] < instance.process.step_at and now + instance.offset < paused[1]:
+            raise Violation("I7", f"{instance.name} runs {command}, though it was paused before this step")
+        if decision.command is Command.ACTIVATE and decision.row != "F18":
+            self._dead(instance, command)
+        if decision.command in (Command.CARE, Command.CLOSE) and command in ("promoteAccounts", "take", "tell"):
+            raise Violation("I1", f"{instance.name} runs {command} though {decision.sentence}")
+        if command == "promoteAccounts":
+            self._locked(instance)
+        if command == "take" and self.scene.schedule.setting("checks") == "on":
+            other = self.scene.routes.speakers["proxy1"]
+            if self.scene.routes.announces("proxy1") and now - max(other.since, self.disturbed_at) > CALM:
+                raise Violation("I1", f"{instance.name} takes over what the other site announces")
+
+    def _dead(self, instance: Instance, command: str) -> None:
+        """Demand that the last cycles truly saw a dead target."""
+        policy = instance.config.policy
+        cycles = instance.seen[-policy.confirmations :]
+        enough = len(cycles) == policy.confirmations
+        spans = policy.confirmations == 1 or cycles[-1].at - cycles[0].at >= policy.confirmation_time - 2 * LATE
+        for cycle in cycles:
+            enough = enough and cycle.silent and not cycle.reached and not cycle.up
+            enough = enough and self._told(instance, cycle) >= instance.config.witnesses.required
+        if not (enough and spans):
+            raise Violation("I1", f"{instance.name} runs {command}, and what it saw was {cycles}")
+
+    def _told(self, instance: Instance, cycle: Seen) -> int:
+        """Return how many witnesses truly called all targets dead in a cycle, or shortly before and were remembered."""
+        near = [seen for seen in instance.seen if cycle.at - REMEMBERED <= seen.at <= cycle.at]
+        words = {word for seen in near for word in seen.down if word.startswith("Hetrix")} | cycle.down
+        targets = self.scene.targets(instance)
+        hetrix = all(f"HetrixTools {target}" in words for target in targets)
+        return len([word for word in words if not word.startswith("Hetrix")]) + hetrix
+
+    def _locked(self, instance: Instance) -> None:
+        mesh = self.scene.mesh
+        if mesh.leader(instance.name) is None or mesh.trouble.get(instance.name) == "denied":
+            return
+        session = instance.journal(Process()).noted("consul-session")
+        holder = mesh.holder("habeat/failover/mbox1")
+        if holder != session and instance.thawed_at < instance.process.step_at:
+            raise Violation("I2", f"{instance.name} promotes, and the lock is held by {holder or 'nobody'}")
+
+    def decided(self, instance: Instance, decision: Decision) -> None:
+        """Check a decision."""
+        sentence, now = decision.sentence, self.scene.world.now
+        if re.search(r"\{[a-z]+\}", sentence) or not sentence.endswith("."):
+            raise Violation("I8", f"{instance.name} says no whole sentence: {sentence!r}")
+        if decision.row in STARTS:
+            self._cooled(instance, now)
+        if decision.row in ("R1", "R2"):
+            self.finished[instance.name] = now
+            self.acknowledged.discard(instance.name)
+        if decision.row in TOLD and now - max(self.disturbed_at, instance.thawed_at) > CALM:
+            self._so(instance, decision)
+
+    def _cooled(self, instance: Instance, now: float) -> None:
+        ended = self.finished.get(instance.name)
+        cooldown = instance.config.policy.cooldown
+        jumped = any(fault.what == "jump" for fault in self.scene.schedule.faults)
+        if ended is not None and now - ended < cooldown and instance.name not in self.acknowledged and not jumped:
+            raise Violation("I6", f"{instance.name} fails over again {now - ended:.0f} s after the last time")
+
+    def _so(self, instance: Instance, decision: Decision) -> None:
+        """Demand that what is told as done is so."""
+        scene, checks = self.scene, self.scene.schedule.setting("checks") == "on"
+        if scene.schedule.kind == "mail" and instance.name != "mbox1" and decision.memory.failover is not None:
+            journal = instance.journal(Process())
+            for entry in journal.entries(decision.memory.failover, "promoted"):
+                if scene.carbonio.boxes[entry.key].host == "mbox1":
+                    raise Violation("I5", f"{entry.name} is told as promoted and is still on mbox1")
+            lacking = {entry.key for entry in journal.entries(decision.memory.failover, "promoted", lacking="flushed")}
+            for entry in journal.entries(decision.memory.failover, "promoted"):
+                box = scene.carbonio.boxes[entry.key]
+                if entry.key not in lacking and box.host not in box.flushed:
+                    raise Violation("I5", f"{entry.name} is told as flushed and is not, on {box.host}")
+        if scene.schedule.kind == "proxy" and checks:
+            took = decision.row in ("R1", "R9") and "cut short" not in decision.sentence
+            if took and not scene.routes.offers("proxy2"):
+                raise Violation("I5", f"{instance.name} says that it took over, and nothing is announced")
+            if decision.row == "R5" and scene.routes.announces("proxy2"):
+                raise Violation("I5", f"{instance.name} says that it gave back, and still announces")
+        rebuilt = scene.schedule.kind == "quorum" and decision.row == "R1" and "was rebuilt" in decision.sentence
+        if rebuilt and scene.mesh.leader(instance.name) is None:
+            raise Violation("I5", f"{instance.name} says that the quorum is rebuilt, and there is no leader")
+
+    def ended(self, instance: Instance, ended: Ended) -> None:
+        """Check a cycle that came to its end."""
+        took = self.scene.world.now - instance.seen[-1].at
+        if took > LONGEST_CYCLE:
+            raise Violation("I4", f"a cycle of {instance.name} took {took:.0f} s")
+        if ended.decisions[0].command is not Command.NONE:
+            event = next(
+                e for e in instance.journal(Process()).events(limit=3) if e.row == ended.decisions[0].row and e.evidence
+            )
+            again = conclude(grounds_from_json({"snapshot": event.evidence, "facts": event.circumstances}))[1]
+            if (again.row, again.sentence) != (event.row, event.sentence):
+                raise Violation("I8", f"{event.row} of {instance.name} does not follow again from what was kept")
+
+    # -- at the end
+
+    def settled(self) -> bool:
+        """Tell whether all has come that must come, for some time."""
+        self.quiet = self.quiet + 1 if self._goal() is None else 0
+        return self.quiet > QUIET
+
+    def at_the_end(self) -> None:
+        """Demand that what must come has come, and what the schedule expects."""
+        missing = self._goal() if self.quiet <= QUIET else None
+        if missing is not None and self._able():
+            raise Violation("L", missing)
+        for what in self.scene.schedule.expect:
+            self._expected(what)
+
+    def _goal(self) -> str | None:
+        return {"mail": self._mail, "proxy": self._proxy, "quorum": self._quorum}[self.scene.schedule.kind]()
+
+    def _mail(self) -> str | None:
+        scene = self.scene
+        if scene.world.hosts["mbox1"].up:
+            busy = [i.name for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]
+            return f"{busy[0]} has not come to rest" if busy else None
+        boxes = list(scene.carbonio.boxes.values())
+        for box in boxes:
+            if box.host == "mbox1" and box.available and box.moves == 0:
+                return f"{box.name} is still on the dead mbox1"
+            if box.moves and not (box.host in box.flushed and box.restarted):
+                told = f"flushed on {box.flushed}, {box.restarted} restarts"
+                return f"{box.name} was promoted, and not cared for ({told})"
+        waiting = [i for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]
+        return f"{waiting[0].name} has not come to an end" if waiting else None
+
+    def _proxy(self) -> str | None:
+        routes, back = self.scene.routes, self.scene.world.hosts["proxy1"].up
+        instance = self.scene.instances["proxy2"]
+        if not back:
+            return None if routes.announces("proxy2") else "nobody announces what the dead proxy1 had"
+        if self._state(instance) in ("failing_over", "failing_back", "active", "suspect"):
+            return f"proxy2 has not come to rest: it is {self._state(instance)}"
+        automatic = self.scene.schedule.setting("deactivate") == "on"
+        return "proxy2 still announces, though proxy1 is back" if automatic and routes.announces("proxy2") else None
+
+    def _quorum(self) -> str | None:
+        mesh, world = self.scene.mesh, self.scene.world
+        leading = [history for history in mesh.histories if mesh.leads(history)]
+        if not leading:
+            return "Consul has no leader"
+        apart = [s.host for s in mesh.servers.values() if world.hosts[s.host].up and s.data is not leading[0]]
+        if apart:
+            return f"{apart[0]} is not part of the cluster"
+        waiting = [i for i in self._live() if self._state(i) in ("failing_over", "failing_back")]
+        return f"{waiting[0].name} has not come to rest: it is {self._state(waiting[0])}" if waiting else None
+
+    def _live(self) -> list[Instance]:
+        return [instance for instance in self.scene.instances.values() if instance.up()]
+
+    def _state(self, instance: Instance) -> str:
+        return instance.decisions[-1][1].after.value if instance.decisions else State.STANDBY.value
+
+    def _able(self) -> bool:
+        """Tell whether somebody could have done what is missing."""
+        scene = self.scene
+        if scene.world.cuts or not all(host.plugged and host.agent for host in scene.world.hosts.values()):
+            return False
+        if any(trouble not in ("", "well") for trouble in scene.mesh.trouble.values()) or scene.full:
+            return False
+        names = {"mail": ["mbox2", "mbox3"], "proxy": ["proxy2"], "quorum": list(scene.mesh.servers)}
+        found = [i for i in self._live() if i.name in names[scene.schedule.kind]]
+        return bool(found) and all(self._may(instance) for instance in found)
+
+    def _may(self, instance: Instance) -> bool:
+        world, scene = self.scene.world, self.scene
+        paused = self.paused.get(instance.name)
+        if paused and paused[1] > world.now + instance.offset - LATE:
+            return False
+        if instance.decisions and "`habeat ack`" in instance.decisions[-1][1].sentence:
+            return False  # it waits for a person, and says so
+        if scene.schedule.kind == "proxy" and scene.schedule.setting("checks") == "off" and _spoiled(scene):
+            return False  # without checks nobody can see that what was taken over stands no longer
+        cooling = instance.name in self.finished and instance.name not in self.acknowledged
+        if cooling and self._state(instance) in ("standby", "suspect", "awaiting_failback"):
+            return False
+        if scene.mesh.leader(instance.name) is None and scene.schedule.kind == "mail":
+            return False
+        dead = [name for name in scene.targets(instance) if not world.hosts[name].up]
+        can = {
+            "consul": scene.mesh.leader(instance.name) is not None and not scene.mesh.kept & set(dead),
+            "hetrix": scene.hetrix.trouble == "",
+            "vcenter": scene.vcenter.trouble == "" and all(world.hosts[name].hypervisor for name in dead),
+        }
+        return sum(can[provider] for provider in instance.config.providers) >= instance.config.witnesses.required
+
+    def _expected(self, what: str) -> None:
+        """Demand what a scenario expects."""
+        boxes = self.scene.carbonio.boxes.values()
+        word, *rest = what.split()
+        moved = [box.name for box in boxes if box.moves]
+        if word == "untouched" and (moved or len(self.led) > 1 or self.finished):
+            raise Violation("expect", f"nothing was to be touched, and {moved or self.finished or self.led} were")
+        if word == "promoted" and any(box.moves != 1 for box in boxes if box.available or box.moves):
+            raise Violation("expect", f"all accounts were to be promoted once, and only {moved} were")
+        if word == "rebuilt" and len(self.led) < 2:
+            raise Violation("expect", "Consul's quorum was to be rebuilt, and was not")
+        if word == "announced" and not self.scene.routes.announces(rest[0]):
+            raise Violation("expect", f"{rest[0]} was to announce, and does not")
+        if word == "state" and self._state(self.scene.instances[rest[0]]) != rest[1]:
+            state = self._state(self.scene.instances[rest[0]])
+            raise Violation("expect", f"{rest[0]} was to be {rest[1]}, and is {state}")
+
+
+def _spoiled(scene: Scene) -> bool:
+    """Tell whether something happened to what was taken over."""
+    return any(fault.what in ("route", "reboot") for fault in scene.schedule.faults)

@@ -1,0 +1,376 @@
+"""A made-up Consul: servers with raft's data, a leader where a quorum of them meets, health by gossip, sessions, locks.
+
+It answers as far as `habeat.consul` asks, in Consul's own words; the contract tests ask it and a real agent the same.
+A history is what servers agree on; one that is started with peers.json begins a new one from what it had.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from habeat.errors import Fault, HttpError
+from habeat.http import Reply
+from habeat.simulator.world import World
+
+ELECTION, DETECTION, JOIN = 4.0, 6.0, 2.0
+LOCK_DELAY = 15.0
+TRUSTED = {"x-consul-knownleader": "true"}
+
+
+@dataclass
+class Key:
+    """One key; `index` counts how often its lock changed hands, `free_at` is until when nobody gets it."""
+
+    value: str
+    session: str = ""
+    index: int = 0
+    free_at: float = 0.0
+
+
+@dataclass
+class History:
+    """What a cluster agreed on: who votes (node id to host name), the keys, and the sessions with their ends."""
+
+    number: int
+    voters: dict[str, str]
+    keys: dict[str, Key] = field(default_factory=dict)
+    sessions: dict[str, float] = field(default_factory=dict)
+    lifetimes: dict[str, float] = field(default_factory=dict)
+    leader_at: float | None = None
+    group: frozenset[str] = frozenset()
+    parent: int | None = None
+
+
+@dataclass
+class Server:
+    """One Consul server; `data` is None for a clean one, `peers` what its peers.json says."""
+
+    host: str
+    id: str
+    data: History | None
+    running: bool = True
+    peers: tuple[str, ...] | None = None
+
+
+@dataclass
+class Mesh:
+    """The whole of it; `trouble` maps a host to what its agent does wrong: `denied`, `filtered` or `slow`."""
+
+    world: World
+    servers: dict[str, Server] = field(default_factory=dict)
+    histories: list[History] = field(default_factory=list)
+    forks: dict[tuple[int, tuple[str, ...]], History] = field(default_factory=dict)
+    trouble: dict[str, str] = field(default_factory=dict)
+    stale: dict[str, float] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+    lost: dict[str, float] = field(default_factory=dict)
+    elected: list[Callable[[History], None]] = field(default_factory=list)
+    _sessions: int = 0
+
+    def begin(self, hosts: list[str]) -> None:
+        """Let servers on some hosts be one cluster that has long had its leader."""
+        history = History(0, {f"id-{host}": host for host in hosts})
+        self.histories = [history]
+        self.servers = {host: Server(host, f"id-{host}", history) for host in hosts}
+        self.world.changed.append(self.look)
+        self.look()
+        history.leader_at = self.world.now
+
+    # -- who leads
+
+    def look(self) -> None:
+        """See anew who leads and who is lost, after a change of the network or of who runs."""
+        for server in self.servers.values():
+            if server.running and server.data is None and not self.down(server.host):
+                self.world.at(self.world.now + JOIN, lambda server=server: self._join(server))  # type: ignore[misc]
+        for history in self.histories:
+            self._elect(history)
+        self._absorb()
+        self._gossip()
+
+    def _absorb(self) -> None:
+        """Let a leader take in the servers that it sees by gossip and that follow nobody, whatever data they have."""
+        for server in self.servers.values():
+            if (
+                server.running
+                and server.data is not None
+                and not self.leads(server.data)
+                and not self.down(server.host)
+            ):
+                found = self._reachable(server.host)
+                if found is not None and found.number > server.data.number:
+                    self.world.at(self.world.now + JOIN, lambda server=server: self._take_in(server))  # type: ignore[misc]
+
+    def _take_in(self, server: Server) -> None:
+        found = self._reachable(server.host)
+        lost = server.data is not None and not self.leads(server.data) and not self.down(server.host)
+        if lost and found is not None and server.data is not None and found.number > server.data.number:
+            server.data = found
+            found.voters[server.id] = server.host
+            self.look()
+
+    def down(self, host: str) -> bool:
+        """Tell whether a host's agent, or server, does not run."""
+        machine = self.world.hosts[host]
+        server = self.servers.get(host)
+        runs = server.running if server else machine.agent
+        return not (machine.up and runs and machine.frozen_until <= self.world.now)
+
+    def _elect(self, history: History) -> None:
+        group = self._quorum(history)
+        if group is None:
+            history.leader_at, history.group = None, frozenset()
+        elif history.leader_at is None or not (history.group & group):
+            history.leader_at, history.group = self.world.now + ELECTION, group
+            self.world.at(history.leader_at, lambda: self._chosen(history))
+        else:
+            history.group = group
+
+    def _chosen(self, history: History) -> None:
+        if self.leads(history):
+            self._absorb()
+            for session, lifetime in history.lifetimes.items():
+                if session in history.sessions:
+                    history.sessions[session] = self.world.now + 2 * lifetime  # a new leader begins them anew
+            for hear in self.elected:
+                hear(history)
+
+    def _quorum(self, history: History) -> frozenset[str] | None:
+        """Return the voters of a history that run, reach each other, and are a majority."""
+        needed = len(history.voters) // 2 + 1
+        able = [
+            server.host
+            for server in self.servers.values()
+            if server.running and server.data is history and server.id in history.voters and not self.down(server.host)
+        ]
+        for host in able:
+            group = frozenset(other for other in able if other == host or self.world.talk(host, other))
+            if len(group) >= needed:
+                return group
+        return None
+
+    def leads(self, history: History) -> bool:
+        """Tell whether a history has a leader now."""
+        return history.leader_at is not None and history.leader_at <= self.world.now
+
+    def leader(self, host: str) -> History | None:
+        """Return the history whose leader a host's agent reaches; a server follows nobody but its own history's."""
+        found, server = self._reachable(host), self.servers.get(host)
+        return found if server is None or server.data is found else None
+
+    def _reachable(self, host: str) -> History | None:
+        for history in reversed(self.histories):
+            if self.leads(history) and any(host == other or self.world.talk(host, other) for other in history.group):
+                return history
+        return None
+
+    def _join(self, server: Server) -> None:
+        """Let a clean server take over the data of the leader that it reaches."""
+        found = self._reachable(server.host)
+        if server.running and server.data is None and found is not None and not self.down(server.host):
+            server.data = found
+            found.voters[server.id] = server.host
+            self.look()
+        elif server.running and server.data is None and not self.down(server.host):
+            self.world.at(self.world.now + 5 * JOIN, lambda: self._join(server))
+
+    def start(self, host: str) -> None:
+        """Start a server with what it has: with peers.json it begins, or takes part in, a new history."""
+        server = self.servers[host]
+        server.running = True
+        if server.peers is not None and server.data is not None:
+            place = (server.data.number, server.peers)
+            if place not in self.forks:
+                old = server.data
+                keys = {name: Key(key.value) for name, key in old.keys.items()}
+                voters = {peer: peer.removeprefix("id-") for peer in server.peers}
+                self.forks[place] = History(len(self.histories), voters, keys, parent=old.number)
+                self.histories.append(self.forks[place])
+            server.data, server.peers = self.forks[place], None
+        self.world.change()
+
+    def stop(self, host: str) -> None:
+        """Stop a server."""
+        self.servers[host].running = False
+        self.world.change()
+
+    # -- who is alive
+
+    def _gossip(self) -> None:
+        """Note since when nobody in the leader's company reaches a host."""
+        for history in self.histories:
+            if history.leader_at is None:
+                continue
+            company = [
+                name
+                for name in self.world.hosts
+                if not self.down(name) and any(name == peer or self.world.talk(name, peer) for peer in history.group)
+            ]
+            for name in self.world.hosts:
+                if not self.down(name) and any(name == other or self.world.talk(name, other) for other in company):
+                    self.lost.pop(name, None)
+                else:
+                    self.lost.setdefault(name, self.world.now)
+
+    def failed(self, name: str) -> bool:
+        """Tell whether the quorum calls a host dead: it notices after a while, and may be wrong for some seconds."""
+        if self.stale.get(name, 0.0) > self.world.now:
+            return True
+        return name in self.lost and self.world.now - self.lost[name] >= DETECTION
+
+    # -- what an agent answers
+
+    def call(self, host: str, method: str, path: str, body: bytes | None, timeout: float) -> Reply:
+        """Return what a host's agent answers; raises HttpError as `habeat.http` does."""
+        trouble = self.trouble.get(host, "")
+        if self.down(host):
+            raise HttpError("cannot be asked (Connection refused)", Fault.REFUSED)
+        if trouble == "slow":
+            self.world.wait(timeout)
+            raise HttpError(f"did not answer within {timeout:g} s", Fault.MUTE)
+        url = urlsplit(path)
+        words, query = unquote(url.path).strip("/").split("/")[1:], parse_qs(url.query, keep_blank_values=True)
+        if words[:2] == ["agent", "members"]:
+            return _json([self._member(name) for name in self.world.hosts if name in self.servers or name != host])
+        history = self.leader(host)
+        if words[:2] == ["status", "leader"]:
+            return _json(f"{next(iter(sorted(history.group)))}:8300" if history else "")
+        if history is None:
+            return Reply(500, {}, b"No cluster leader")
+        if trouble == "denied" and words[0] in ("session", "kv", "operator"):
+            return Reply(403, {}, b"Permission denied")
+        return self._answer(history, method, words, query, body or b"", hidden=trouble == "filtered")
+
+    def _member(self, name: str) -> dict[str, Any]:
+        return {
+            "Name": node(name, self),
+            "Addr": self.world.hosts[name].address,
+            "Status": 4 if self.failed(name) else 1,
+        }
+
+    def _answer(
+        self, history: History, method: str, words: list[str], query: dict[str, list[str]], body: bytes, *, hidden: bool
+    ) -> Reply:
+        what, name = "/".join(words[:2]), "/".join(words[2:])
+        if what == "health/node":
+            return _json([] if hidden else self._health(name), TRUSTED)
+        if what == "catalog/node":
+            return _json(None if hidden else self._node(name), TRUSTED)
+        if what == "catalog/nodes":
+            return _json([] if hidden else [self._node(node(host, self))["Node"] for host in self.world.hosts], TRUSTED)
+        if what == "status/peers":
+            return _json([f"{self.world.hosts[host].address}:8300" for host in history.voters.values()])
+        if what == "operator/raft" and method == "DELETE":
+            history.voters.pop(query["id"][0], None)
+            self.look()
+            return _json(None)
+        if what == "operator/raft":
+            return _json(
+                {"Index": 10 + history.number, "Servers": [self._voter(i, h) for i, h in history.voters.items()]}
+            )
+        if words[0] == "session":
+            return self._session(history, words[1], name)
+        return self._key(history, method, "/".join(words[1:]), query, body.decode())
+
+    def _voter(self, number: str, host: str) -> dict[str, Any]:
+        address = f"{self.world.hosts[host].address}:8300"
+        return {"ID": number, "Node": node(host, self), "Address": address, "Voter": True, "Leader": False}
+
+    def _host(self, name: str) -> str | None:
+        return next((host for host in self.world.hosts if node(host, self) == name), None)
+
+    def _node(self, name: str) -> dict[str, Any]:
+        host = self._host(name)
+        address = self.world.hosts[host].address if host else ""
+        return {"Node": {"Node": name, "Address": address, "TaggedAddresses": {"lan": address}}} if host else {}
+
+    def _health(self, name: str) -> list[dict[str, Any]]:
+        host = self._host(name)
+        if host is None:
+            return []
+        status = "critical" if self.failed(host) else "passing"
+        checks = [{"Node": name, "CheckID": "serfHealth", "Status": status, "ServiceName": ""}]
+        if host in self.kept:
+            checks.append({"Node": name, "CheckID": "_node_maintenance", "Status": "critical", "ServiceName": ""})
+        service = "passing" if self.world.hosts[host].service else "critical"
+        return [
+            *checks,
+            {"Node": name, "CheckID": "service:mail", "Status": service, "ServiceName": "carbonio-mailbox"},
+        ]
+
+    # -- sessions and locks
+
+    def _session(self, history: History, verb: str, session: str) -> Reply:
+        self._expire(history)
+        if verb == "create":
+            self._sessions += 1
+            session = f"session-{self._sessions}"
+            history.lifetimes[session] = 30.0
+            history.sessions[session] = self.world.now + 60.0  # Consul ends one between one and two TTLs after the last
+            return _json({"ID": session})
+        if session not in history.sessions:
+            return _json(True) if verb == "destroy" else Reply(404, {}, b"Session id not found")
+        if verb == "renew":
+            history.sessions[session] = self.world.now + 60.0
+            return _json([{"ID": session}])
+        self._end(history, session, self.world.now)
+        return _json(True)
+
+    def _expire(self, history: History) -> None:
+        for session, end in list(history.sessions.items()):
+            if end <= self.world.now:
+                self._end(history, session, end)
+
+    def _end(self, history: History, session: str, at: float) -> None:
+        del history.sessions[session]
+        for key in history.keys.values():
+            if key.session == session:
+                key.session, key.free_at = "", at + LOCK_DELAY
+
+    def _key(self, history: History, method: str, name: str, query: dict[str, list[str]], value: str) -> Reply:
+        self._expire(history)
+        key = history.keys.get(name)
+        if method == "GET":
+            if key is None:
+                return Reply(404, {}, b"")
+            text = base64.b64encode(key.value.encode()).decode()
+            told = {"Key": name, "Value": text, "LockIndex": key.index}
+            return _json([{**told, **({"Session": key.session} if key.session else {})}], TRUSTED)
+        if "release" in query:
+            held = key is not None and key.session == query["release"][0]
+            if key is not None and held:
+                key.session = ""
+            return _json(held)
+        key = history.keys.setdefault(name, Key(""))
+        if "acquire" in query:
+            session = query["acquire"][0]
+            if session not in history.sessions:
+                return Reply(500, {}, f"rpc error: invalid session {session}".encode())
+            if key.session not in ("", session) or key.free_at > self.world.now:
+                return _json(False)
+            key.index += key.session != session
+            key.session = session
+        key.value = value
+        return _json(True)
+
+    def holder(self, name: str) -> str:
+        """Return the session that truly holds a lock, in the newest history that has it."""
+        for history in reversed(self.histories):
+            self._expire(history)
+            if name in history.keys:
+                return history.keys[name].session
+        return ""
+
+
+def node(host: str, mesh: Mesh) -> str:
+    """Return what Carbonio calls a host in Consul."""
+    return f"{'server' if host in mesh.servers else 'agent'}-{host}"
+
+
+def _json(data: Any, headers: dict[str, str] | None = None) -> Reply:
+    return Reply(200, headers or {}, json.dumps(data).encode())

@@ -1,0 +1,122 @@
+"""A schedule: one world, its settings, and what happens when. A text that a person reads, and that can be run again.
+
+    # I1: why it is here
+    kind mail
+    set standbys 2
+    1:00  kill mbox1
+    3:10  crash mbox2 after run promoteAccounts
+    end 30:00
+    expect promoted
+
+Times are minutes and seconds since the beginning. What can happen is in `scene.ACTIONS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from habeat.errors import ConfigError, Problem
+
+KINDS = ("mail", "proxy", "quorum")
+SETTINGS: dict[str, str] = {
+    "interval": "60",
+    "confirmations": "2",
+    "lasting": "10",
+    "required": "1",
+    "witnesses": "consul",
+    "standbys": "1",
+    "primary": "off",
+    "accounts": "4",
+    "gateway": "off",
+    "services": "off",
+    "survivors": "1",
+    "deactivate": "on",
+    "checks": "on",
+    "cooldown": "8h",
+}
+"""All settings of a schedule with their defaults."""
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """Something that happens: when (seconds since the beginning), what, and to whom."""
+
+    at: float
+    what: str
+    args: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{clock(self.at)}  {' '.join((self.what, *self.args))}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is to be run; `end` in seconds, `expect` what must be so at the end beside the invariants."""
+
+    kind: str
+    settings: dict[str, str] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    end: float = 1800.0
+    expect: tuple[str, ...] = ()
+    about: str = ""
+
+    def setting(self, name: str) -> str:
+        """Return a setting."""
+        witness = {"witnesses": "hetrix"} if self.kind == "quorum" else {}
+        return self.settings.get(name, witness.get(name, SETTINGS[name]))
+
+    def __str__(self) -> str:
+        lines = [f"# {line}" for line in self.about.splitlines()]
+        lines += [f"kind {self.kind}", *(f"set {name} {value}" for name, value in sorted(self.settings.items()))]
+        lines += [str(fault) for fault in sorted(self.faults)]
+        return "\n".join([*lines, f"end {clock(self.end)}", *(f"expect {what}" for what in self.expect)]) + "\n"
+
+
+def clock(seconds: float) -> str:
+    """Return minutes and seconds: `3:10`."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes)}:{rest:04.1f}".removesuffix(".0")
+
+
+def parse(path: Path) -> Schedule:
+    """Return the schedule in a file; raises ConfigError with the line and what was expected."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read ({error})")]) from error
+    about, settings, faults, expect = [], {}, [], []
+    kind, end = "", 1800.0
+    for number, line in enumerate(lines, 1):
+        word, *rest = line.split() or [""]
+        try:
+            if word.startswith("#"):
+                about.append(line.lstrip("# ").rstrip())
+            elif word == "kind" and rest[0] in KINDS:
+                kind = rest[0]
+            elif word == "set" and rest[0] in SETTINGS:
+                settings[rest[0]] = rest[1]
+            elif word == "end":
+                end = _seconds(rest[0])
+            elif word == "expect":
+                expect.append(" ".join(rest))
+            elif word[:1].isdigit():
+                faults.append(Fault(_seconds(word), rest[0], tuple(rest[1:])))
+            elif word:
+                raise ValueError  # noqa: TRY301
+        except (ValueError, IndexError) as error:
+            raise ConfigError(
+                [
+                    Problem(
+                        str(path), number, word, "expected `kind`, `set`, `end`, `expect`, or a time and what happens"
+                    )
+                ]
+            ) from error
+    if not kind:
+        raise ConfigError([Problem(str(path), 0, "kind", f"expected a line `kind` with one of {', '.join(KINDS)}")])
+    return Schedule(kind, settings, tuple(sorted(faults)), end, tuple(expect), "\n".join(about))
+
+
+def _seconds(text: str) -> float:
+    minutes, _, seconds = text.partition(":")
+    return 60.0 * int(minutes) + float(seconds or 0)

@@ -1,0 +1,108 @@
+"""A made-up world: hosts in sites, the network between them, a clock of its own, and what is going to happen.
+
+Everything happens on one thread. Whoever waits lets the others' events happen meanwhile, so that the work of several
+instances is interleaved, always in the same way for the same schedule.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+BEGIN = 1_700_000_000.0
+THIRD = "third"
+
+
+@dataclass
+class Host:
+    """One machine; `service` tells whether its mail service works, `agent` whether its Consul agent runs.
+
+    `plugged` is whether its own link is there, `hypervisor` whether vCenter can see what runs it.
+    """
+
+    name: str
+    site: str
+    address: str
+    up: bool = True
+    service: bool = True
+    agent: bool = True
+    plugged: bool = True
+    hypervisor: bool = True
+    boot: int = 1
+    frozen_until: float = 0.0
+
+
+@dataclass
+class World:
+    """All hosts, by name, and the time; `changed` hear of every change of who is there and who reaches whom."""
+
+    hosts: dict[str, Host] = field(default_factory=dict)
+    cuts: set[tuple[str, str]] = field(default_factory=set)
+    now: float = BEGIN
+    changed: list[Callable[[], None]] = field(default_factory=list)
+    told: list[tuple[float, str]] = field(default_factory=list)
+    dying: set[str] = field(default_factory=set)
+    _queue: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _count: int = 0
+
+    def add(self, name: str, site: str, address: str) -> Host:
+        """Add a host."""
+        self.hosts[name] = host = Host(name, site, address)
+        return host
+
+    def tell(self, text: str) -> None:
+        """Write a line into the timeline."""
+        self.told.append((self.now, text))
+
+    # -- time
+
+    def at(self, when: float, event: Callable[[], None]) -> None:
+        """Let something happen at a time (Unix seconds), or after those that are due by then."""
+        self._count += 1
+        heapq.heappush(self._queue, (when, self._count, event))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and all happen that is due meanwhile."""
+        self.run(self.now + seconds)
+
+    def run(self, until: float) -> None:
+        """Let all happen until a time."""
+        while self._queue and self._queue[0][0] <= until:
+            when, _, event = heapq.heappop(self._queue)
+            self.now = max(self.now, when)
+            event()
+        self.now = max(self.now, until)
+
+    # -- network
+
+    def change(self) -> None:
+        """Let those who look at the network know that it is another now."""
+        for hear in self.changed:
+            hear()
+
+    def reaches(self, source: str, target: str) -> bool:
+        """Tell whether what one host sends arrives at another."""
+        if source == target:
+            return self.hosts[source].up
+        here, there = self.hosts[source], self.hosts[target]
+        if not (here.up and there.up and here.plugged and there.plugged):
+            return False
+        if max(here.frozen_until, there.frozen_until) > self.now:
+            return False
+        return not any(
+            (a, b) in self.cuts for a in (here.name, here.site, "*") for b in (there.name, there.site, "*") if a != b
+        )
+
+    def talk(self, one: str, other: str) -> bool:
+        """Tell whether two hosts reach each other."""
+        return self.reaches(one, other) and self.reaches(other, one)
+
+    def by_address(self, address: str) -> Host | None:
+        """Return the host at an address."""
+        return next((host for host in self.hosts.values() if host.address == address), None)
+
+    def isolated(self, name: str) -> bool:
+        """Tell whether nobody outside its site could tell a host from a dead one."""
+        host = self.hosts[name]
+        return not any(self.talk(name, other.name) for other in self.hosts.values() if other.site != host.site)
