@@ -81,6 +81,14 @@ def cycle_of(
         patience = max(observer.patience, config.switch.timeout + RUNNER_GRACE)
         return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor, edges))
 
+    def owed() -> bool:
+        """Tell whether other survivors went on with a recovery that needs this server."""
+        if servers is None or journal.memory(target).state != State.FAILING_OVER.value:
+            return False
+        from habeat.roles.assembly import recoverer_of  # noqa: PLC0415  only while a failover is under way
+
+        return recoverer_of(config, journal, consul, edges.runner("", lock_descriptor), edges).owed() is not None
+
     observers = [observer_of(config, journal, node, edges) for node in nodes_of(config)]
     observer = observers[0]
     servers = servers_of(config, journal, consul, observers, edges) if config.local.role == "consulserver" else None
@@ -100,7 +108,7 @@ def cycle_of(
             module=config.local.module_file,
         ),
         held=lambda: journal.noted(HELD) is not None,
-        taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))),
+        taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
     )
 
 

@@ -1,7 +1,7 @@
 """Run a plan's steps through the journal, so that a crash at any point is followed by a resume.
 
 For each step: the intent is durable, the step runs, its outcome is durable. A step whose outcome is done is never
-run again, except those that hold only for the process that ran them (`every_run`: preflight, lock). Every step can
+run again while it holds, except those that hold only for the process that ran them (`every_run`: preflight, lock). Every step can
 be run again after an intent without an outcome; that is its author's duty.
 """
 
@@ -34,13 +34,15 @@ class Job:
 class Step:
     """One step of a plan.
 
-    `needs_down` steps take something from the target, and run only in a cycle that has just seen it dead.
+    `needs_down` steps take something from the target, and run only in a cycle that has just seen it dead. One that is
+    done is run again all the same where what it reached no longer `holds`.
     """
 
     name: str
     run: Callable[[Job], Outcome]
     needs_down: bool = False
     every_run: bool = False
+    holds: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Saga:
         done = {step.name for step in record.steps if step.outcome == "done"}
         held = ""
         for step in steps:
-            if step.name in done and not step.every_run:
+            if step.name in done and not step.every_run and step.holds():
                 continue
             if step.needs_down and command in (Command.CARE, Command.CLOSE):
                 if command is Command.CARE and not step.every_run:

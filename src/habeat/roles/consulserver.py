@@ -25,7 +25,7 @@ from habeat.errors import CommandError, FolderError, HabeatError, HttpError, Htt
 from habeat.guard import Heard, Word
 from habeat.journal import Journal
 from habeat.machine import Command, State, span
-from habeat.model import Done, Evidence, Failed, Outcome, Sight, Unknown, Up, Verdict, Waiting
+from habeat.model import Done, Down, Evidence, Failed, Outcome, Sight, Unknown, Up, Verdict, Waiting
 from habeat.observe.quorum import NO_LEADER
 from habeat.quorum import (
     Configuration,
@@ -163,6 +163,10 @@ class Recoverer:
         if back := self._answering():
             self.unit.start()
             return Waiting(f"{', '.join(back)} answers again, so {self.unit.name} was started as it was")
+        return self._write(recovery)
+
+    def _write(self, recovery: Recovery) -> Outcome:
+        """Tell the epoch, then write the file."""
         self.journal.note(EPOCH, to_json(recovery.epoch))
         try:
             self.folder.write_peers(peers_json(recovery.peers))
@@ -179,7 +183,10 @@ class Recoverer:
             self._undo(recovery)
             return Waiting("an attempt failed and was undone")
         if job.command is not Command.ACTIVATE and not self._taken_in(recovery):
-            return self._put_back(job, recovery)
+            if (plan := self.owed()) is None:
+                return self._put_back(job, recovery)
+            if not isinstance(followed := self._follow(job, plan), Done):
+                return followed
         if self.unit.state() == "active":
             return Done(f"{self.unit.name} runs")
         try:
@@ -337,6 +344,32 @@ class Recoverer:
         words = [item.word for item in self.ask() if isinstance(item.word, Word) and item.word.server == peer.id]
         found = words[0].recovery if words else None
         return found is not None and found.begun and found.epoch.id == recovery.epoch.id
+
+    def owed(self) -> Recovery | None:
+        """Return the plan that others of this site went on with, and that has no leader without this server, or None.
+
+        Their history has begun, so it is followed even where the other site is no longer surely dead.
+        """
+        own, epoch, recovery = self._own_id(), self._epoch(), self._recovery()
+        if recovery is not None and recovery.begun:
+            return None
+        words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
+        for plan in (word.recovery for word in words):
+            new = plan and (plan.epoch.number > epoch.number or plan.epoch.id == epoch.id)
+            if plan and new and plan.begun and own in {peer.id for peer in plan.peers}:
+                return plan if isinstance(self.leader(), Down) or self.unit.state() in ENDED else None
+        return None
+
+    def _follow(self, job: Job, plan: Recovery) -> Outcome:
+        """Write the file that the others of this site wrote."""
+        recovery = self._recovery()
+        if recovery is None or recovery.epoch.id != plan.epoch.id:
+            self._begin(job, plan.epoch, plan.peers, "")
+        outcome = self.backup(job)
+        recovery = self._recovery()
+        if isinstance(outcome, Done) and recovery is not None and recovery.stage is Stage.SAVED:
+            return self._write(recovery)
+        return outcome
 
     # -- how a step can be repeated, and how all is undone
 

@@ -67,7 +67,7 @@ class Takeover:
             activate=(
                 Step("lock", self.take_lock, needs_down=True, every_run=True),
                 Step("other-gone", self.other_gone, needs_down=True, every_run=True),
-                Step("activate", self.activate, needs_down=True),
+                Step("activate", self.activate, needs_down=True, holds=self.stands),
             ),
             deactivate=(
                 Step("other-back", self.other_back, every_run=True),
@@ -108,6 +108,10 @@ class Takeover:
         if progress is None and self.ours and _all(_look(self.ours), Up):
             return Done("it is here already, and not by habeat: nothing is run, and nothing will be given back")
         return self._reach(job, ACTIVATE, self.switch.activate, Up)
+
+    def stands(self) -> bool:
+        """Tell whether what was taken over is not surely gone from here, as after a reboot."""
+        return self._progress() is None or not any(isinstance(probe.evidence, Down) for probe in _look(self.ours))
 
     def other_back(self, _job: Job) -> Outcome:
         """Make sure that the other site announces again, as far as that can be checked."""

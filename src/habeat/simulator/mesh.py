@@ -133,6 +133,8 @@ class Mesh:
 
     def _chosen(self, history: History) -> None:
         if self.leads(history):
+            for host in history.group:
+                self.servers[host].data = history
             self._absorb()
             for session, lifetime in history.lifetimes.items():
                 if session in history.sessions:
@@ -141,14 +143,17 @@ class Mesh:
                 hear(history)
 
     def _quorum(self, history: History) -> frozenset[str] | None:
-        """Return the voters of a history that run, reach each other, and are a majority."""
+        """Return the voters of a history that run, reach each other, and are a majority; a clean one votes for anybody."""
         needed = len(history.voters) // 2 + 1
         able = [
             server.host
             for server in self.servers.values()
-            if server.running and server.data is history and server.id in history.voters and not self.down(server.host)
+            if server.running
+            and server.data in (history, None)
+            and server.id in history.voters
+            and not self.down(server.host)
         ]
-        for host in able:
+        for host in [host for host in able if self.servers[host].data is history]:
             group = frozenset(other for other in able if other == host or self.world.talk(host, other))
             if len(group) >= needed:
                 return group
