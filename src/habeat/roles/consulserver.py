@@ -121,8 +121,6 @@ class Recoverer:
         why = obstacle(saved, self.here, self.there, own, self.site)
         if why is not None or saved is None:
             return Waiting(why or "raft's configuration was never saved")
-        if (old := self._outdated(job, saved)) is not None:
-            return Waiting(old)
         try:
             proved = self.folder.examine()
             self.unit.state()
@@ -284,6 +282,8 @@ class Recoverer:
             if own not in {peer.id for peer in newer.peers}:
                 return Waiting(f"Consul was rebuilt without this server in {newer.epoch}: `habeat consul rejoin` here")
             return self._begin(job, newer.epoch, newer.peers, f"it follows {newer.epoch.by}; {proved}")
+        if (old := self._outdated(job, saved)) is not None:
+            return Waiting(old)
         if peers[0].id != own:
             return Waiting(f"{peers[0]} leads the recovery here, and has not begun it")
         behind = [s for s in peers[1:] if (word := living[s.id]) and word.state != State.FAILING_OVER.value]

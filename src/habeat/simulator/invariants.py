@@ -142,9 +142,9 @@ class Invariants:
             raise Violation("I8", f"{instance.name} says no whole sentence: {sentence!r}")
         if decision.row in STARTS:
             self._cooled(instance, now)
+            self.acknowledged.discard(instance.name)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
-            self.acknowledged.discard(instance.name)
         if decision.row in TOLD and now - max(self.disturbed_at, instance.thawed_at) > CALM:
             self._so(instance, decision)
 
@@ -169,7 +169,8 @@ class Invariants:
                 if entry.key not in lacking and box.host not in box.flushed:
                     raise Violation("I5", f"{entry.name} is told as flushed and is not, on {box.host}")
         if scene.schedule.kind == "proxy" and checks:
-            took = decision.row in ("R1", "R9") and "cut short" not in decision.sentence
+            told = "cut short" in decision.sentence or "broken off" in decision.sentence
+            took = decision.row in ("R1", "R9") and not told
             if took and not scene.routes.offers("proxy2"):
                 raise Violation("I5", f"{instance.name} says that it took over, and nothing is announced")
             if decision.row == "R5" and scene.routes.announces("proxy2"):

@@ -44,6 +44,7 @@ class History:
     leader_at: float | None = None
     group: frozenset[str] = frozenset()
     parent: int | None = None
+    led: bool = False
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Mesh:
         self.servers = {host: Server(host, f"id-{host}", history) for host in hosts}
         self.world.changed.append(self.look)
         self.look()
-        history.leader_at = self.world.now
+        history.leader_at, history.led = self.world.now, True
 
     # -- who leads
 
@@ -103,13 +104,13 @@ class Mesh:
                 and not self.down(server.host)
             ):
                 found = self._reachable(server.host)
-                if found is not None and found.number > server.data.number:
+                if found is not None and _over(found, server.data):
                     self.world.at(self.world.now + JOIN, lambda server=server: self._take_in(server))  # type: ignore[misc]
 
     def _take_in(self, server: Server) -> None:
         found = self._reachable(server.host)
         lost = server.data is not None and not self.leads(server.data) and not self.down(server.host)
-        if lost and found is not None and server.data is not None and found.number > server.data.number:
+        if lost and found is not None and server.data is not None and _over(found, server.data):
             server.data = found
             found.voters[server.id] = server.host
             self.look()
@@ -133,6 +134,7 @@ class Mesh:
 
     def _chosen(self, history: History) -> None:
         if self.leads(history):
+            history.led = True
             for host in history.group:
                 self.servers[host].data = history
             self._absorb()
@@ -379,3 +381,8 @@ def node(host: str, mesh: Mesh) -> str:
 
 def _json(data: Any, headers: dict[str, str] | None = None) -> Reply:
     return Reply(200, headers or {}, json.dumps(data).encode())
+
+
+def _over(history: History, old: History) -> bool:
+    """Tell whether a leader of one history takes in a server of another: of an earlier one, or one that none ever led."""
+    return history is not old and (history.number > old.number or not old.led)
