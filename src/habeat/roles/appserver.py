@@ -9,6 +9,7 @@ does not queue for a standby that is gone, and started again when the standby is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ FLUSH_ATTEMPTS = 3
 CARE_ATTEMPTS = 10
 CLOCK_SKEW = 5.0
 NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
+SPELLED = re.compile(r"\\ud[89a-f][0-9a-f]{2}")  # half a surrogate pair, see `model.sound`
 REPLICATION = ("ha", "mailreplica", "zxha")
 NOT_PROMOTED = {
     Command.ACTIVATE: "Carbonio did not promote it",
@@ -247,10 +249,20 @@ class Appserver:
         )
 
     def _promote_at_once(self, pending: Sequence[Entry]) -> str:
-        """Promote the whole mailstore, unless some of its accounts must stay; returns Carbonio's complaint, or ""."""
-        if any(map(self._must_stay, pending)) or all(entry.destination is None for entry in pending):
+        """Promote all that can be in one go; returns Carbonio's complaint, or "".
+
+        By their names: a promotion of the whole mailstore would take along what turned up after the inventory, which is
+        written down nowhere. Only where a name cannot stand in a list it is the whole mailstore.
+        """
+        wanted = [entry for entry in pending if entry.destination is not None and self._must_stay(entry) is None]
+        if not wanted:
             return ""
-        return self._attempt(lambda: self.carbonio.promote_all(self.options.source, self.options.threads))
+        threads = self.options.threads
+        if all(map(_listable, wanted)):
+            return self._attempt(lambda: self.carbonio.promote([entry.name for entry in wanted], threads))
+        if any(map(self._must_stay, pending)):
+            return ""
+        return self._attempt(lambda: self.carbonio.promote_all(self.options.source, threads))
 
     def _promote_by_name(self, wanted: Sequence[Entry]) -> str:
         said = ""
@@ -365,7 +377,8 @@ class Appserver:
 
 
 def _listable(entry: Entry) -> bool:
-    return entry.name.isprintable()
+    """Tell whether an account's name can stand in a list: on one line, and not one that had to be spelled out."""
+    return entry.name.isprintable() and SPELLED.search(entry.name) is None
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
