@@ -65,7 +65,7 @@ class Story:
         settings["interval"] = choose(("60", "60", "60", "20", "5"))
         settings["confirmations"] = choose(("1", "2", "2", "2", "3"))
         settings["gateway"] = choose(("off", "off", "on"))
-        settings["services"] = choose(("off", "off", "on")) if self.kind != "quorum" else "off"
+        settings["services"] = choose(("off", "on")) if self.kind != "quorum" else "off"
         settings["cooldown"] = choose(("8h", "8h", "8h", "5m"))
         if self.kind == "quorum":
             settings["survivors"] = choose(("1", "1", "2"))
@@ -135,10 +135,12 @@ def generate(seed: str) -> Schedule:
 
 def _plot(story: Story) -> None:
     """Let the victims die for good, die and return, or only be gone for a moment; or nobody."""
-    how = story.random.choices(("for good", "return", "blip", "nobody", "again"), (5, 4, 2, 2, 1))[0]
-    if how == "nobody":
-        return
-    victims = story.victims
+    how = story.random.choices(("for good", "return", "blip", "nobody", "again"), (5, 4, 2, 2, 2))[0]
+    if how != "nobody":
+        _die(story, story.victims, how)
+
+
+def _die(story: Story, victims: Sequence[str], how: str) -> None:
     died = story.random.uniform(story.begin, 5 * story.interval)
     lost = ["lost"] if "vcenter" in story.settings["witnesses"] and story.random.random() < 0.2 else []
     for victim in victims:
@@ -148,15 +150,68 @@ def _plot(story: Story) -> None:
     back = died + story.random.uniform(0.2, 1.5 if how == "blip" else 8.0) * story.interval
     for victim in victims:
         story.at(back, "boot", victim)
+    if story.kind == "proxy" and story.random.random() < 0.6:
+        _late(story, back)
     if how == "again":
-        for victim in victims:
+        for victim in story.random.sample(victims, story.random.randint(1, len(victims))):
             story.at(back + story.random.uniform(1, 6) * story.interval, "kill", victim)
+
+
+def _late(story: Story, back: float) -> None:
+    """Let things go wrong while the work is given back."""
+    for _ in range(story.random.choice((1, 2, 3))):
+        when = min(back + story.random.uniform(0.0, 5.0) * story.interval, story.heal)
+        until = min(when + story.random.uniform(0.5, 5.0) * story.interval, story.heal)
+        what: tuple[tuple[str, ...], tuple[str, ...]] = story.random.choice(
+            (
+                (("cut", "proxy2", "proxy1"), ("mend",)),
+                (("cut", "primary", "secondary"), ("mend",)),
+                (("cut", "proxy1", "router"), ("mend",)),
+                (("service", "proxy1", "off"), ("service", "proxy1", "on")),
+                (("route", "proxy2", "give", "2"), ("route", "proxy2", "give", "0")),
+                (("route", "proxy2", "untell", "5"), ("route", "proxy2", "untell", "0")),
+                (("route", "proxy1", "dead"), ("route", "proxy1", "alive")),
+                (("route", "proxy2", "lost"), ("ack", "proxy2")),
+                (("unplug", "proxy2"), ("mend",)),
+                (("consul", "proxy2", "slow"), ("consul", "proxy2", "well")),
+                (("kill", "proxy1"), ("boot", "proxy1")),
+                (("pause", "proxy2", f"{until - when:.0f}"), ("resume", "proxy2")),
+                (("crash", "proxy2", "before", "run", story.random.choice(("untell", "give"))), ("ack", "proxy2")),
+                (("crash", "proxy2", "before", "journal", "conclude"), ("ack", "proxy2")),
+            )
+        )
+        story.at(when, *what[0])
+        story.at(until, *what[1])
 
 
 def _crash(story: Story) -> None:
     name = story.random.choice(story.actors)
     point = story.random.choice(_POINTS[story.kind])
+    _pave(story, point)
     story.at(story.some_time() if story.random.random() < 0.3 else 0.1, "crash", name, *point.split())
+
+
+def _pave(story: Story, point: str) -> None:
+    """Let the plot come to a point where otherwise it seldom would."""
+    name = point.split()[-1]
+    if name == "getAllOperations":
+        story.at(story.begin, "carbonio", "promoteAccounts", "exit", "2")
+    if name == "ga":
+        story.settings["lists"] = "off"
+    if name in ("doStopService", "doStartService"):
+        story.settings["primary"] = "on"
+        _die(story, ["mbox2"], "return")
+    if name in ("restore", "set_aside"):
+        story.at(story.begin, "broken", "svc2", "4")
+    if name == "remove_peers":
+        story.at(0.1, "crash", "svc2", "after", "folder", "write_peers")
+    if name == "remove":
+        story.at(0.1, "crash", "svc2", "after", "systemctl", "start")
+        died = 2.0 * story.interval
+        for victim in story.victims:
+            story.at(died, "kill", victim)
+            story.at(died + 3.2 * story.interval, "boot", victim)
+        story.at(died + 3.2 * story.interval + 15.0, "kill", "svc3")
 
 
 def _crash_now(story: Story) -> None:
@@ -290,6 +345,10 @@ def _one_server(story: Story) -> None:
     story.at(story.some_time(), "reboot", story.random.choice((*story.victims, *story.actors)))
 
 
+def _broken(story: Story) -> None:
+    story.at(story.some_time(), "broken", "svc2", story.random.choice(("1", "2", "4")))
+
+
 def _full_folder(story: Story) -> None:
     story.mended("disk", "svc2", "full", by="disk svc2 free")
 
@@ -322,5 +381,5 @@ OF_A_KIND: dict[str, Menu] = {
         (1, _maintenance),
     ),
     "proxy": ((6, _route), (2, _consul), (1, _server), (2, _stale), (2, _service), (1, _maintenance)),
-    "quorum": ((3, _one_server), (1, _full_folder)),
+    "quorum": ((3, _one_server), (1, _full_folder), (2, _broken)),
 }

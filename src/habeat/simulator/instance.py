@@ -212,8 +212,10 @@ class Instance:
             world.tell(f"{self.name}: Consul must not start: {advice.why} ({advice.rule})")
             return False
         mesh.start(self.name)
-        world.tell(f"{self.name}: Consul starts: {advice.why} ({advice.rule})")
-        return True
+        world.tell(
+            f"{self.name}: Consul {'starts' if mesh.servers[self.name].running else 'breaks'}: {advice.why} ({advice.rule})"
+        )
+        return mesh.servers[self.name].running
 
 
 class _NoFiles(LockFiles):

@@ -54,6 +54,7 @@ class Carbonio:
     operations: list[Operation] = field(default_factory=list)
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
     stalled: Callable[[str], bool] = lambda _host: False
+    lists_promoted: bool = True
     moved: list[Callable[[Mailbox, str], None]] = field(default_factory=list)
     _count: int = 0
 
@@ -106,6 +107,7 @@ class Carbonio:
             return _good({"message": "done"})
         if command == "getAccountStatus":
             found = [box for box in self.boxes.values() if box.host == args.get("mailHost", box.host)]
+            found = [box for box in found if self.lists_promoted or not box.moves]
             return _good({"values": [_status(box) for box in found]})
         if command == "getAllOperations":
             return _good({"operationList": [_told(operation) for operation in self.operations]})

@@ -68,6 +68,7 @@ class Mesh:
     forks: dict[tuple[int, tuple[str, ...]], History] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
     stale: dict[str, float] = field(default_factory=dict)
+    broken: dict[str, int] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     lost: dict[str, float] = field(default_factory=dict)
     elected: list[Callable[[History], None]] = field(default_factory=list)
@@ -189,6 +190,9 @@ class Mesh:
     def start(self, host: str) -> None:
         """Start a server with what it has: with peers.json it begins, or takes part in, a new history."""
         server = self.servers[host]
+        if self.broken.get(host, 0) > 0:
+            self.broken[host] -= 1
+            return
         server.running = True
         if server.peers is not None and server.data is not None:
             place = (server.data.number, server.peers)

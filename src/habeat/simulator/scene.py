@@ -88,6 +88,7 @@ class Scene:
         self.hetrix.begin([name for name in hosts if kind == "quorum" or not name.startswith("svc")])
         if kind == "mail":
             self.carbonio.stores = ["mbox1", "mbox2", "mbox3"]
+            self.carbonio.lists_promoted = schedule.setting("lists") == "on"
             self.carbonio.stalled = lambda host: self.mesh.leader(host) is None
             for number in range(1, int(schedule.setting("accounts")) + 1):
                 self.carbonio.add(number, "mbox1", "mbox3" if number % 3 == 0 else "mbox2")
@@ -272,6 +273,10 @@ class Scene:
         """Let Consul call a living host dead for some seconds, as after a cut that is mended."""
         self.mesh.stale[name] = self.world.now + float(seconds)
 
+    def broken(self, name: str, times: str) -> None:
+        """Let Consul's server on a host end at once, so many times."""
+        self.mesh.broken[name] = int(times)
+
     def maintenance(self, name: str, state: str) -> None:
         """Put a host into Consul's maintenance, or end that."""
         (self.mesh.kept.add if state == "on" else self.mesh.kept.discard)(name)
@@ -370,6 +375,7 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "service": Scene.service,
     "agent": Scene.agent,
     "stale": Scene.stale,
+    "broken": Scene.broken,
     "maintenance": Scene.maintenance,
     "consul": Scene.consul,
     "hetrix": Scene.hetrixtools,

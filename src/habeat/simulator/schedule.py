@@ -33,6 +33,7 @@ SETTINGS: dict[str, str] = {
     "survivors": "1",
     "deactivate": "on",
     "checks": "on",
+    "lists": "on",
     "cooldown": "8h",
 }
 """All settings of a schedule with their defaults."""
