@@ -38,7 +38,9 @@ def free_port() -> int:
 def answering() -> int:
     """Give the port of a server that tells WORD."""
     port = free_port()
-    threading.Thread(target=serve, args=(SECRET, ("127.0.0.1", port), (), lambda: WORD, print), daemon=True).start()
+    threading.Thread(
+        target=serve, args=(SECRET, ("127.0.0.1", port), (), lambda _asker: WORD, print), daemon=True
+    ).start()
     assert _open(port)
     return port
 
@@ -169,7 +171,7 @@ def test_slow_strangers_do_not_shut_others_out(answering: int, monkeypatch: pyte
 def test_strangers_never_keep_a_server_waiting() -> None:
     """I4: however many strangers hold connections open, the other Consul servers are answered meanwhile."""
     port = free_port()
-    args = (SECRET, ("127.0.0.1", port), ("127.0.0.1", "no-such-host.invalid"), lambda: WORD, print)
+    args = (SECRET, ("127.0.0.1", port), ("127.0.0.1", "no-such-host.invalid"), lambda _asker: WORD, print)
     threading.Thread(target=serve, args=args, daemon=True).start()
     assert _open(port)
     place, stranger = ("127.0.0.1", port), ("127.0.0.9", 0)
@@ -186,7 +188,7 @@ def test_a_server_that_cannot_tell_is_silent() -> None:
     """A journal that cannot be read is silence, not a word that all is well; and the service goes on, and says why."""
     port, broken, said = free_port(), [True], list[str]()
 
-    def tell() -> Word:
+    def tell(_asker: str) -> Word:
         if broken:
             raise OSError("the disk is gone")
         return replace(WORD, state="standby")

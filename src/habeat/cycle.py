@@ -50,8 +50,8 @@ class Ended:
 class Cycle:
     """What one instance runs again and again.
 
-    `plan` is made only when there is something to do; `held` tells whether habeat holds the HA module stopped, `taken`
-    whether it has that or anything else to give back.
+    `plan` is made only when there is something to do. `met` tells when the target last came to us, `held` whether
+    habeat holds the HA module stopped, `taken` whether it has that or anything else to give back.
     """
 
     target: Target
@@ -63,13 +63,15 @@ class Cycle:
     clock: Callable[[], float]
     report: Report
     files: LockFiles
+    met: Callable[[], float | None]
     held: Callable[[], bool]
     taken: Callable[[], bool]
 
     def run(self) -> Ended:
         """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
         memory = self.journal.memory(self.target)
-        snapshot = replace(self.observe(self.clock()), reached_at=memory.reached_at, served=memory.served)
+        met = [at for at in (memory.reached_at, self.met()) if at is not None and at <= self.clock()]
+        snapshot = replace(self.observe(self.clock()), reached_at=max(met, default=None), served=memory.served)
         grounds = Grounds(snapshot, self._facts(memory))
         verdict, decision = conclude(grounds)
         memory = self.journal.record(self.target, decision, self.clock(), verdict, grounds)

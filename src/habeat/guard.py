@@ -12,7 +12,8 @@ G5  every server of the other site answers, knows no newer one,
 G6  this machine's habeat saw a leader moments ago, in this boot   -> start: what was alive is not resurrected
 G7  the voters of this site are no quorum by themselves            -> start: they cannot elect a leader alone
 G8  all voters stand in this site, and this server is one of them  -> start: nobody else can have gone on
-G9  none of these                                                  -> hold
+G9  this server has no data, and one that answers shares its epoch -> start: it has nothing of the past
+G10 none of these                                                  -> hold
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Situation:
     """All that is known on this server: its site and the addresses in it, its epoch, its raft configuration.
 
     `recent` is how many seconds ago a leader may have been seen, in the machine start `boot`. `cut_off` tells that a
-    recovery was begun here and Consul not yet started, `allowed` that the next start was allowed.
+    recovery was begun here and Consul not yet started, `allowed` that the next start was allowed, `empty` that there is
+    no data of raft here.
     """
 
     site: str
@@ -86,6 +88,7 @@ class Situation:
     recent: float
     cut_off: bool = False
     allowed: bool = False
+    empty: bool = False
 
 
 def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
@@ -110,7 +113,7 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
         return Advice(Action.START, *reason, own)
     silent = "; ".join(f"{item.address} {item.word.reason}" for item in heard if isinstance(item.word, Unknown))
     told = silent or "not every server of the other site answers"
-    return Advice(Action.HOLD, "G9", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
+    return Advice(Action.HOLD, "G10", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
 
 
 def _is_about_to(word: Word) -> bool:
@@ -118,21 +121,26 @@ def _is_about_to(word: Word) -> bool:
     return word.recovery is not None and word.recovery.stage in (Stage.PREPARED, Stage.SAVED)
 
 
-def _reason(situation: Situation, heard: Sequence[Heard]) -> tuple[str, str] | None:
+def _reason(  # noqa: PLR0911  one return for each rule
+    situation: Situation, heard: Sequence[Heard]
+) -> tuple[str, str] | None:
     """Return the rule that allows a start, and why, or None."""
     words = [item.word for item in heard if not isinstance(item.word, Unknown) and item.word.site != situation.site]
     answered = {word.server for word in words if word.server and not _is_about_to(word)}
     if situation.there and len(answered) >= len(situation.there):
         return "G5", f"the other site knows of no recovery after epoch {situation.epoch.number}"
+    near = [item for item in heard if isinstance(item.word, Word) and item.word.epoch.id == situation.epoch.id]
+    if situation.empty and situation.epoch.number and near:
+        return "G9", f"it has no data, and {near[0].address} shares its epoch {situation.epoch.number}"
     last = situation.configuration
     if last is None:
         return None
     age = situation.now - last.at
     if last.boot == situation.boot and 0 <= age <= situation.recent:
         return "G6", f"it had a leader {age:.0f} s ago"
-    near = last.among(situation.here)
-    if len(near) < last.needed:
-        return "G7", f"{len(near)} of {len(last.voters)} voters stand here, which can elect no leader by themselves"
-    if near == last.voters and situation.own in {server.id for server in near}:
+    voters = last.among(situation.here)
+    if len(voters) < last.needed:
+        return "G7", f"{len(voters)} of {len(last.voters)} voters stand here, which can elect no leader by themselves"
+    if voters == last.voters and situation.own in {server.id for server in voters}:
         return "G8", "all voters stand in this site"
     return None

@@ -19,7 +19,7 @@ from habeat.model import Policy, Snapshot, Target
 from habeat.observe import Observer, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.report.lockfiles import LockFiles
-from habeat.roles import EPOCH, HELD, RECOVERY, SAVED, switched, traits_of
+from habeat.roles import ASKED, EPOCH, HELD, RECOVERY, SAVED, switched, traits_of
 
 if TYPE_CHECKING:
     from habeat.observe.quorum import Servers
@@ -107,6 +107,7 @@ def cycle_of(
             promotion=f"{config.local.promotion_file}-{config.local.role}" if secondary else "",
             module=config.local.module_file,
         ),
+        met=lambda: float(journal.noted(ASKED) or 0.0) or None,
         held=lambda: journal.noted(HELD) is not None,
         taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
     )

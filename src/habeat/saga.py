@@ -1,8 +1,8 @@
 """Run a plan's steps through the journal, so that a crash at any point is followed by a resume.
 
 For each step: the intent is durable, the step runs, its outcome is durable. A step whose outcome is done is never
-run again while it holds, except those that hold only for the process that ran them (`every_run`: preflight, lock). Every step can
-be run again after an intent without an outcome; that is its author's duty.
+run again while it holds, except those that hold only for the process that ran them (`every_run`: preflight, lock).
+Every step can be run again after an intent without an outcome; that is its author's duty.
 """
 
 from __future__ import annotations

@@ -81,12 +81,16 @@ class Channel:
 
 
 def serve(
-    secret: str, place: tuple[str, int], servers: Iterable[str], word: Callable[[], Word], say: Callable[[str], None]
+    secret: str,
+    place: tuple[str, int],
+    servers: Iterable[str],
+    word: Callable[[str], Word],
+    say: Callable[[str], None],
 ) -> None:
     """Answer at an address and port for ever; raises OSError where it cannot be listened at.
 
     The addresses of `servers` keep their own share of what is answered at once, whoever else keeps this one busy.
-    `say` hears why nothing can be told, when that changes.
+    `word` is given who asks, and `say` hears why nothing can be told, when that changes.
     """
     known = {str(entry[4][0]) for server in servers for entry in _resolved(server)}
     ours, strangers = threading.BoundedSemaphore(AT_ONCE), threading.BoundedSemaphore(AT_ONCE)
@@ -99,13 +103,13 @@ def serve(
                 return
             try:
                 with contextlib.suppress(OSError):
-                    self._answer(self.request)
+                    self._answer(self.request, str(self.client_address[0]))
             finally:
                 slots.release()
 
-        def _answer(self, connection: socket.socket) -> None:
+        def _answer(self, connection: socket.socket, asker: str) -> None:
             body = _opened(secret, ASK, _line(connection, time.monotonic() + TIMEOUT))
-            if body is not None and (told := teller.tell()) is not None:
+            if body is not None and (told := teller.tell(asker)) is not None:
                 connection.sendall(_sealed(secret, ANSWER, {**told, "nonce": body.get("nonce")}))
 
     class Server(socketserver.ThreadingTCPServer):
@@ -129,14 +133,14 @@ def _resolved(server: str) -> list[Any]:
 class _Teller:
     """Tells this server's word, or why there is none."""
 
-    word: Callable[[], Word]
+    word: Callable[[str], Word]
     say: Callable[[str], None]
     complaint: str = ""
 
-    def tell(self) -> dict[str, Any] | None:
+    def tell(self, asker: str) -> dict[str, Any] | None:
         """Return what is answered, or None, which is silence, where this server cannot tell."""
         try:
-            said, complaint = self.word(), ""
+            said, complaint = self.word(asker), ""
         except Exception as error:  # noqa: BLE001  a journal that cannot be read must not end the service
             said, complaint = None, f"the other servers are told nothing: {error}"
         if complaint != self.complaint:

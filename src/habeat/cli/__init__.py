@@ -70,7 +70,7 @@ class Lazy(click.Group):
         return super().list_commands(ctx)
 
     def _load(self) -> None:
-        from habeat.cli import operator, quorum, setup  # noqa: F401, PLC0415  they add their commands to this group
+        from habeat.cli import operator, quorum, setup, simulator  # noqa: F401, PLC0415  they add their commands to this group
 
 
 @click.group(cls=Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

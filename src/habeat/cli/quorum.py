@@ -26,7 +26,7 @@ from habeat.roles.returning import Returning, holds
 HINTS = {
     "G3": "on the side whose writes are to be given up run `habeat consul rejoin --now --anyway`, on the other "
     "`habeat consul allow`",
-    "G9": "`habeat consul allow` allows it once, where a person is sure",
+    "G10": "`habeat consul allow` allows it once, where a person is sure",
 }
 """What a person can do where Consul must not start, by the guard's rule."""
 BLOCKED = (
@@ -148,8 +148,10 @@ def serve_(options: Options) -> None:
     if listen is None:
         raise HabeatError(f"none of {config.local.whoami}.consul_ips is this host's: name its address in guard.listen")
 
-    def word() -> Word:
+    def word(asker: str) -> Word:
         with _returning(options, config) as returning:
+            if asker in config.site(str(config.local.dc_check)).consul_ips:
+                returning.asked()
             return returning.word()
 
     say(f"answers on {listen} port {port}")

@@ -25,6 +25,9 @@ EPOCH, SAVED = "consul-epoch", "consul-raft"
 ALLOWED = "consul-allowed"
 """The journal's note that Consul's next start was allowed: in which start of the machine."""
 
+ASKED = "consul-asked"
+"""The journal's note of when a Consul server of the other site last asked this one for its word, in Unix seconds."""
+
 
 def switched(target: Target) -> str:
     """Return the name of the journal's note of how far taking over or giving back came; there until it is all back."""

@@ -267,7 +267,9 @@ class Recoverer:
 
     # -- who takes part
 
-    def _agree(self, job: Job, saved: Configuration, own: str, proved: str) -> Outcome:
+    def _agree(  # noqa: PLR0911  one return for each reason
+        self, job: Job, saved: Configuration, own: str, proved: str
+    ) -> Outcome:
         """Lead the survivors, or follow the one that does."""
         heard = {item.address: item.word for item in self.ask()}
         living = self._living(saved, own, heard)

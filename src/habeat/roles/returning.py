@@ -16,7 +16,7 @@ from habeat.guard import Action, Advice, Heard, Situation, Word, advise
 from habeat.journal import Journal
 from habeat.node import consul_of, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
-from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
+from habeat.roles import ALLOWED, ASKED, EPOCH, RECOVERY, SAVED
 from habeat.roles.assembly import unit_of
 
 PAUSE = 2.0
@@ -116,6 +116,10 @@ class Returning:
             state=self.journal.memory(target_of(self.config)).state,
         )
 
+    def asked(self) -> None:
+        """Note that a server of the other site asked: it is alive, whatever a witness still remembers."""
+        self.journal.note(ASKED, repr(self.edges.clock()))
+
     def allow(self) -> None:
         """Let the guard allow the next start in this start of the machine."""
         self.journal.note(ALLOWED, self.edges.boot_id())
@@ -145,6 +149,7 @@ class Returning:
             recent=config.guard.recent,
             cut_off=recovery is not None and recovery.stage is Stage.WRITTEN and self.folder.has(f"{RAFT}/{PEERS}"),
             allowed=self.journal.noted(ALLOWED) == self.edges.boot_id(),
+            empty=not self.folder.has(RAFT),
         )
 
 

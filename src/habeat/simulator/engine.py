@@ -111,18 +111,18 @@ def _less(schedule: Schedule) -> Iterator[Schedule]:
             yield replace(schedule, settings={key: it for key, it in schedule.settings.items() if key != name})
 
 
-def many(seed: str, runs: int, minutes: float | None, workers: int | None = None) -> Iterator[Tally]:
-    """Run schedules on all processors, and yield the tally as it grows: so many, or for so long."""
+def many(seed: str, runs: int, minutes: float | None = None, *, stop: bool = True) -> Iterator[Tally]:
+    """Run schedules on all processors, and yield the tally as it grows: so many, for so long, or until one breaks."""
     tally, begun = Tally(), time.monotonic()
     jobs: Iterable[tuple[str, int, int]] = ((seed, start, min(start + CHUNK, runs)) for start in range(0, runs, CHUNK))
-    workers = workers or os.cpu_count() or 1
+    workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers) as pool:
         pending = []
         for job in jobs:
             pending.append(pool.submit(_chunk, *job))
             if len(pending) > 2 * workers:
                 yield _counted(tally, pending.pop(0).result(), begun)
-            if tally.broken or (minutes is not None and time.monotonic() - begun > 60 * minutes):
+            if (tally.broken and stop) or (minutes is not None and time.monotonic() - begun > 60 * minutes):
                 break
         for future in pending:
             yield _counted(tally, future.result(), begun)

@@ -1,9 +1,8 @@
 """Make schedules by the number: the same seed and number give the same schedule, on every machine.
 
 A schedule tells one story of its kind (a death, a blip, a return, or nothing), with some faults on the way, all of
-which are mended in the end but for the death itself. What habeat does not promise is not tried: two faults that together
-look like a death to everybody who could tell, and a majority of Consul's servers that is cut off from the other site and
-from the witness while it goes on (docs/consul.md).
+which are mended in the end but for the death itself. What habeat does not promise is not tried: a majority of Consul's
+servers that is cut off from the other site and from the witness while it goes on (docs/consul.md).
 """
 
 from __future__ import annotations
@@ -193,7 +192,7 @@ def _crash(story: Story) -> None:
 
 def _pave(story: Story, point: str) -> None:
     """Let the plot come to a point where otherwise it seldom would."""
-    name = point.split()[-1]
+    name = point.rsplit(maxsplit=1)[-1]
     if name == "getAllOperations":
         story.at(story.begin, "carbonio", "promoteAccounts", "exit", "2")
     if name == "ga":

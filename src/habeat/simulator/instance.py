@@ -35,6 +35,8 @@ from habeat.roles.returning import Returning, holds
 from habeat.simulator.outsiders import VcenterWitness
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from habeat.simulator.scene import Scene
 
 WRITES = ("record", "intend", "conclude", "note", "enlist", "promoted", "refused", "cared")
@@ -65,7 +67,7 @@ POINTS = tuple(
 """Every point at which a process can be killed; the coverage tells which were."""
 
 
-class Crash(BaseException):  # noqa: N818  it is no error: nothing may catch it
+class Crash(BaseException):
     """The process is killed."""
 
 
@@ -80,13 +82,17 @@ class Trap:
 
 @dataclass
 class Seen:
-    """What there truly was to see in one cycle, as the made-up edges gave it: the invariants go by this."""
+    """What there truly was to see in one cycle, as the made-up edges gave it: the invariants go by this.
+
+    `counted` tells that the cycle lived long enough to journal its decision.
+    """
 
     at: float
     silent: bool = False
     reached: bool = False
     up: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
+    counted: bool = False
 
 
 @dataclass
@@ -212,16 +218,15 @@ class Instance:
             world.tell(f"{self.name}: Consul must not start: {advice.why} ({advice.rule})")
             return False
         mesh.start(self.name)
-        world.tell(
-            f"{self.name}: Consul {'starts' if mesh.servers[self.name].running else 'breaks'}: {advice.why} ({advice.rule})"
-        )
+        how = "starts" if mesh.servers[self.name].running else "breaks"
+        world.tell(f"{self.name}: Consul {how}: {advice.why} ({advice.rule})")
         return mesh.servers[self.name].running
 
 
 class _NoFiles(LockFiles):
     """No lock files: other people's scripts are not part of this world."""
 
-    def sync(self, **_state: object) -> list[str]:  # type: ignore[override]
+    def sync(self, **_state: object) -> list[str]:
         """Do nothing."""
         return []
 
@@ -238,6 +243,7 @@ class _Told:
     def decision(self, _target: Target, decision: Decision, _rule: str, _snapshot: Snapshot | None) -> None:
         instance = self.instance
         instance.rows.add(decision.row)
+        instance.seen[-1].counted = True
         instance.decisions.append((instance.scene.world.now, decision))
         instance.scene.world.tell(f"{instance.name}: [{decision.row}] {decision.sentence}")
         instance.scene.decided(instance, decision)
@@ -407,7 +413,7 @@ class _Within:
 
     made: Made
 
-    def within(self, made: Made) -> Any:
+    def within(self, made: Made) -> Self:
         object.__setattr__(self, "made", made)
         return self
 
@@ -475,7 +481,7 @@ class _MailService:
         if host is None or not world.talk(self.instance.name, host.name):
             return Probe(self.kind, self.address, Down("does not answer (3 tries)"), port=self.port)
         evidence: Evidence = Up("answers") if host.service else Down("refuses connections")
-        return Probe(self.kind, self.address, evidence, reached=True, answered=True, port=self.port)
+        return Probe(self.kind, self.address, evidence, lives=True, answered=True, port=self.port)
 
 
 @dataclass(frozen=True)
@@ -490,7 +496,7 @@ class _Heard:
 
     def ask(self, target: Target) -> Any:
         answer = self.witness.ask(target)
-        self.instance.scene.heard(self.instance, self.witness.name, answer.evidence)
+        self.instance.scene.heard(self.instance, self.witness.name, target.name, answer.evidence)
         return answer
 
 
@@ -591,7 +597,10 @@ class _Channel(_Within, Channel):
         other = scene.instances.get(host.name) if host else None
         if host is None or other is None or not scene.world.talk(own, host.name) or not other.up():
             return Heard(address, site, Unknown("gives no answer on port 8399"))
-        return Heard(address, site, other.returning(Process()).word())
+        returning = other.returning(Process())
+        if scene.world.hosts[own].site != site:
+            returning.asked()
+        return Heard(address, site, returning.word())
 
 
 def systemctl(made: Made, words: Iterable[str]) -> Completed:

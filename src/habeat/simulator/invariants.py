@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 TAKES = ("promoteAccounts", "doStopService", "take", "tell", "stop")
 STARTS = ("S7", "U7", "W8")
 LONGEST_CYCLE = 3600.0
-CALM = 20.0
+CALM, SLACK = 20.0, 4.0
 REMEMBERED = 70.0
 LATE = 600.0
 QUIET = 2
+FOR_A_PERSON = ("`habeat ack`", "was never saved")
 TOLD = ("R1", "R2", "R9", "R5")
 MOVING = ("suspect", "failing_over")
 
 
-class Violation(Exception):  # noqa: N818  it is what the simulator looks for
+class Violation(BaseException):
     """An invariant does not hold."""
 
     def __init__(self, invariant: str, text: str) -> None:
@@ -109,9 +110,9 @@ class Invariants:
     def _dead(self, instance: Instance, command: str) -> None:
         """Demand that the last cycles truly saw a dead target."""
         policy = instance.config.policy
-        cycles = instance.seen[-policy.confirmations :]
+        cycles = [seen for seen in instance.seen if seen.counted][-policy.confirmations :]
         enough = len(cycles) == policy.confirmations
-        spans = policy.confirmations == 1 or cycles[-1].at - cycles[0].at >= policy.confirmation_time - 2 * LATE
+        spans = policy.confirmations == 1 or cycles[-1].at - cycles[0].at >= policy.confirmation_time - SLACK
         for cycle in cycles:
             enough = enough and cycle.silent and not cycle.reached and not cycle.up
             enough = enough and self._told(instance, cycle) >= instance.config.witnesses.required
@@ -123,8 +124,8 @@ class Invariants:
         near = [seen for seen in instance.seen if cycle.at - REMEMBERED <= seen.at <= cycle.at]
         words = {word for seen in near for word in seen.down if word.startswith("Hetrix")} | cycle.down
         targets = self.scene.targets(instance)
-        hetrix = all(f"HetrixTools {target}" in words for target in targets)
-        return len([word for word in words if not word.startswith("Hetrix")]) + hetrix
+        names = ("Consul", "HetrixTools", "vCenter")
+        return sum(all(f"{name} {target}" in words for target in targets) for name in names)
 
     def _locked(self, instance: Instance) -> None:
         mesh = self.scene.mesh
@@ -268,8 +269,8 @@ class Invariants:
         paused = self.paused.get(instance.name)
         if paused and paused[1] > world.now + instance.offset - LATE:
             return False
-        if instance.decisions and "`habeat ack`" in instance.decisions[-1][1].sentence:
-            return False  # it waits for a person, and says so
+        if instance.decisions and any(text in instance.decisions[-1][1].sentence for text in FOR_A_PERSON):
+            return False
         if scene.schedule.kind == "proxy" and scene.schedule.setting("checks") == "off" and _spoiled(scene):
             return False  # without checks nobody can see that what was taken over stands no longer
         cooling = instance.name in self.finished and instance.name not in self.acknowledged

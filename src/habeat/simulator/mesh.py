@@ -146,7 +146,7 @@ class Mesh:
                 hear(history)
 
     def _quorum(self, history: History) -> frozenset[str] | None:
-        """Return the voters of a history that run, reach each other, and are a majority; a clean one votes for anybody."""
+        """Return the voters of a history that run, meet, and are a majority; a clean one votes for anybody."""
         needed = len(history.voters) // 2 + 1
         able = [
             server.host
@@ -264,7 +264,7 @@ class Mesh:
             "Status": 4 if self.failed(name) else 1,
         }
 
-    def _answer(
+    def _answer(  # noqa: PLR0911  one return for each kind of question
         self, history: History, method: str, words: list[str], query: dict[str, list[str]], body: bytes, *, hidden: bool
     ) -> Reply:
         what, name = "/".join(words[:2]), "/".join(words[2:])
@@ -388,5 +388,5 @@ def _json(data: Any, headers: dict[str, str] | None = None) -> Reply:
 
 
 def _over(history: History, old: History) -> bool:
-    """Tell whether a leader of one history takes in a server of another: of an earlier one, or one that none ever led."""
+    """Tell whether a leader takes in a server of another history: an earlier one, or one that nobody ever led."""
     return history is not old and (history.number > old.number or not old.led)

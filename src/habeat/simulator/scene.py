@@ -153,36 +153,36 @@ class Scene:
             self.invariants.acts(made.instance, program)
         return self.routes.run(made.instance.name, [program, *words[1:]])
 
-    def heard(self, instance: Instance, witness: str, evidence: Evidence) -> None:
-        """Note what a witness truly said in this cycle."""
+    def heard(self, instance: Instance, witness: str, target: str, evidence: Evidence) -> None:
+        """Note what a witness truly said of a target in this cycle."""
+        if not instance.seen or target not in self.targets(instance):
+            return
         seen = instance.seen[-1]
         if isinstance(evidence, Up):
-            seen.up.add(witness)
+            seen.up.add(f"{witness} {target}")
         if isinstance(evidence, Down):
-            seen.down.add(witness)
+            seen.down.add(f"{witness} {target}")
 
     def heard_consul(self, instance: Instance, path: str, reply: Reply) -> None:
         """Note what Consul's quorum said of the target's health."""
         target = self.targets(instance)[0]
-        if not path.startswith(f"/v1/health/node/{node(target, self.mesh)}") or not instance.seen:
+        if not path.startswith(f"/v1/health/node/{node(target, self.mesh)}"):
             return
         if b'"serfHealth", "Status": "passing"' in reply.body:
-            instance.seen[-1].up.add("Consul")
+            self.heard(instance, "Consul", target, Up("passing"))
         elif b'"serfHealth", "Status": "critical"' in reply.body and b"_node_maintenance" not in reply.body:
-            instance.seen[-1].down.add("Consul")
+            self.heard(instance, "Consul", target, Down("critical"))
 
     def heard_hetrix(self, instance: Instance, path: str) -> None:
         """Note what HetrixTools knows of a host, where it gave a whole and fresh answer."""
         host = path.partition("name=")[2].partition("&")[0]
         monitor = self.hetrix.monitors.get(host)
-        if monitor is None or self.hetrix.trouble not in ("", "paused") or not instance.seen:
+        if monitor is None or self.hetrix.trouble not in ("", "paused"):
             return
-        name = f"HetrixTools {host}"
-        instance.seen[-1].up.discard(name)
         if monitor.up:
-            instance.seen[-1].up.add(name)
+            self.heard(instance, "HetrixTools", host, Up("up"))
         elif self.world.now - monitor.checked <= 185.0:
-            instance.seen[-1].down.add(name)
+            self.heard(instance, "HetrixTools", host, Down("down"))
 
     def decided(self, instance: Instance, decision: Decision) -> None:
         """Check a decision of an instance."""
@@ -241,7 +241,12 @@ class Scene:
     def reboot(self, name: str) -> None:
         """Let a host lose its power for half a minute."""
         self.kill(name)
-        self.world.at(self.world.now + 30.0, lambda: (self.boot(name), self.world.change()))  # type: ignore[func-returns-value]
+
+        def back() -> None:
+            self.boot(name)
+            self.world.change()
+
+        self.world.at(self.world.now + 30.0, back)
 
     def cut(self, one: str, other: str) -> None:
         """Cut two hosts or sites (`*`: all) from each other."""

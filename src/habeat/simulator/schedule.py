@@ -13,7 +13,7 @@ Times are minutes and seconds since the beginning. What can happen is in `scene.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from habeat.errors import ConfigError, Problem
@@ -86,36 +86,40 @@ def parse(path: Path) -> Schedule:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeError) as error:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read ({error})")]) from error
-    about, settings, faults, expect = [], {}, [], []
-    kind, end = "", 1800.0
+    schedule = Schedule("")
     for number, line in enumerate(lines, 1):
-        word, *rest = line.split() or [""]
         try:
-            if word.startswith("#"):
-                about.append(line.lstrip("# ").rstrip())
-            elif word == "kind" and rest[0] in KINDS:
-                kind = rest[0]
-            elif word == "set" and rest[0] in SETTINGS:
-                settings[rest[0]] = rest[1]
-            elif word == "end":
-                end = _seconds(rest[0])
-            elif word == "expect":
-                expect.append(" ".join(rest))
-            elif word[:1].isdigit():
-                faults.append(Fault(_seconds(word), rest[0], tuple(rest[1:])))
-            elif word:
-                raise ValueError  # noqa: TRY301
+            schedule = _read(schedule, line)
         except (ValueError, IndexError) as error:
-            raise ConfigError(
-                [
-                    Problem(
-                        str(path), number, word, "expected `kind`, `set`, `end`, `expect`, or a time and what happens"
-                    )
-                ]
-            ) from error
-    if not kind:
+            expected = "expected `kind`, `set`, `end`, `expect`, or a time and what happens"
+            raise ConfigError([Problem(str(path), number, line.split()[0], expected)]) from error
+    if not schedule.kind:
         raise ConfigError([Problem(str(path), 0, "kind", f"expected a line `kind` with one of {', '.join(KINDS)}")])
-    return Schedule(kind, settings, tuple(sorted(faults)), end, tuple(expect), "\n".join(about))
+    return schedule
+
+
+def _read(  # noqa: PLR0911  one return for each kind of line
+    schedule: Schedule, line: str
+) -> Schedule:
+    """Return the schedule with what one more line says; raises ValueError or IndexError where it makes no sense."""
+    word, *rest = line.split() or [""]
+    if word.startswith("#"):
+        text = line.lstrip("# ").rstrip()
+        return replace(schedule, about=f"{schedule.about}\n{text}".strip())
+    if word == "kind" and rest[0] in KINDS:
+        return replace(schedule, kind=rest[0])
+    if word == "set" and rest[0] in SETTINGS:
+        return replace(schedule, settings={**schedule.settings, rest[0]: rest[1]})
+    if word == "end":
+        return replace(schedule, end=_seconds(rest[0]))
+    if word == "expect":
+        return replace(schedule, expect=(*schedule.expect, " ".join(rest)))
+    if word[:1].isdigit():
+        fault = Fault(_seconds(word), rest[0], tuple(rest[1:]))
+        return replace(schedule, faults=tuple(sorted((*schedule.faults, fault))))
+    if word:
+        raise ValueError(word)
+    return schedule
 
 
 def _seconds(text: str) -> float:
