@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from habeat.cli import Options, answer, habeat, shared
-from habeat.simulator.engine import IMPOSSIBLE, POINTS, ROWS, Found, Tally, many, play, smallest
+from habeat.simulator.engine import IMPOSSIBLE, ROWS, Found, Tally, many, play, smallest
 from habeat.simulator.generate import generate
+from habeat.simulator.instance import POINTS
 from habeat.simulator.schedule import parse
 
 

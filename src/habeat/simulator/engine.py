@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -81,11 +82,21 @@ def play(schedule: Schedule, seed: str = "") -> Found:
         invariant, why = violation.invariant, str(violation)
     except RecursionError as error:
         invariant, why = "defect", f"{type(error).__name__}: {error}"
-    told = tuple(f"{clock(at - BEGIN):>8}  {text}" for at, text in scene.world.told) if invariant else ()
+    told = tuple(_timeline(scene.world.told)) if invariant else ()
     instances = scene.instances.values()
     rows = frozenset(row for instance in instances for row in instance.rows)
     points = frozenset(point for instance in instances for point in instance.points)
     return Found(schedule, invariant, why, told, rows, points, seed)
+
+
+def _timeline(told: Sequence[tuple[float, str]]) -> Iterator[str]:
+    """Yield what happened line by line, without what was said just before in the same words."""
+    last: dict[str, str] = {}
+    for at, text in told:
+        who, words = text.partition(":")[0], re.sub(r"[0-9]+", "", text)
+        if last.get(who) != words:
+            yield f"{clock(at - BEGIN):>8}  {text}"
+        last[who] = words
 
 
 def smallest(found: Found) -> Found:

@@ -151,9 +151,33 @@ def _die(story: Story, victims: Sequence[str], how: str) -> None:
         story.at(back, "boot", victim)
     if story.kind == "proxy" and story.random.random() < 0.6:
         _late(story, back)
+    if story.random.random() < 0.15:  # in mid-failover
+        _held(story, died)
     if how == "again":
         for victim in story.random.sample(victims, story.random.randint(1, len(victims))):
             story.at(back + story.random.uniform(1, 6) * story.interval, "kill", victim)
+
+
+def _held(story: Story, died: float) -> None:
+    """Let a failover be stopped half-way, and the target be seen in every way meanwhile."""
+    name, peer = story.actors[0], story.victims[0]
+    point = {"mail": "run promoteAccounts", "proxy": "run tell", "quorum": "folder write_peers"}[story.kind]
+    story.at(0.1, "crash", name, story.random.choice(("before", "after")), *point.split())
+    when = died + story.random.uniform(1.0, 4.0) * story.interval
+    story.at(when, "boot", peer)
+    if story.random.random() < 0.5:
+        story.at(when, "pause", name, f"{3 * story.interval:.0f}")
+    if story.random.random() < 0.5:
+        story.at(when, "cut", name, peer)
+        story.at(min(when + 6 * story.interval, story.heal), "mend")
+    elif story.kind != "quorum":
+        story.at(when + 0.1, "service", peer, "off")
+        story.at(story.heal, "service", peer, "on")
+    if story.random.random() < 0.3:
+        story.at(
+            when, "consul" if story.kind != "quorum" else "ack", name, *(["slow"] if story.kind != "quorum" else [])
+        )
+        story.at(story.heal, "consul", name, "well")
 
 
 def _late(story: Story, back: float) -> None:
@@ -174,6 +198,11 @@ def _late(story: Story, back: float) -> None:
                 (("unplug", "proxy2"), ("mend",)),
                 (("consul", "proxy2", "slow"), ("consul", "proxy2", "well")),
                 (("kill", "proxy1"), ("boot", "proxy1")),
+                (("cut", "proxy1", "*"), ("mend",)),
+                (("cut", "proxy2", "proxy1"), ("route", "proxy2", "lost")),
+                (("service", "proxy1", "off"), ("route", "proxy2", "lost")),
+                (("route", "proxy1", "lost"), ("route", "proxy2", "lost")),
+                (("one-way", "proxy1", "proxy2"), ("mend",)),
                 (("pause", "proxy2", f"{until - when:.0f}"), ("resume", "proxy2")),
                 (("crash", "proxy2", "before", "run", story.random.choice(("untell", "give"))), ("ack", "proxy2")),
                 (("crash", "proxy2", "before", "journal", "conclude"), ("ack", "proxy2")),

@@ -243,7 +243,6 @@ class _Told:
     def decision(self, _target: Target, decision: Decision, _rule: str, _snapshot: Snapshot | None) -> None:
         instance = self.instance
         instance.rows.add(decision.row)
-        instance.seen[-1].counted = True
         instance.decisions.append((instance.scene.world.now, decision))
         instance.scene.world.tell(f"{instance.name}: [{decision.row}] {decision.sentence}")
         instance.scene.decided(instance, decision)
@@ -275,6 +274,8 @@ def _pointed(name: str) -> Callable[..., Any]:
     def write(self: _Journal, *args: Any, **kwargs: Any) -> Any:
         self._instance.point(self._process, f"before journal {name}")
         result = real(self, *args, **kwargs)
+        if name == "record":
+            self._instance.seen[-1].counted = True
         self._instance.point(self._process, f"after journal {name}")
         return result
 

@@ -17,6 +17,7 @@ L   liveness: a target that is dead for good, where somebody able can tell, is f
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from habeat.cycle import Ended
@@ -110,14 +111,16 @@ class Invariants:
     def _dead(self, instance: Instance, command: str) -> None:
         """Demand that the last cycles truly saw a dead target."""
         policy = instance.config.policy
-        cycles = [seen for seen in instance.seen if seen.counted][-policy.confirmations :]
-        enough = len(cycles) == policy.confirmations
-        spans = policy.confirmations == 1 or cycles[-1].at - cycles[0].at >= policy.confirmation_time - SLACK
-        for cycle in cycles:
-            enough = enough and cycle.silent and not cycle.reached and not cycle.up
-            enough = enough and self._told(instance, cycle) >= instance.config.witnesses.required
-        if not (enough and spans):
-            raise Violation("I1", f"{instance.name} runs {command}, and what it saw was {cycles}")
+        counted = [seen for seen in instance.seen if seen.counted]
+        dead = list(takewhile(lambda seen: self._saw_death(instance, seen), reversed(counted)))
+        spans = policy.confirmations == 1 or (dead and dead[0].at - dead[-1].at >= policy.confirmation_time - SLACK)
+        if len(dead) < policy.confirmations or not spans:
+            last = counted[-policy.confirmations :]
+            raise Violation("I1", f"{instance.name} runs {command}, and what it saw was {last}")
+
+    def _saw_death(self, instance: Instance, seen: Seen) -> bool:
+        quiet = seen.silent and not seen.reached and not seen.up
+        return quiet and self._told(instance, seen) >= instance.config.witnesses.required
 
     def _told(self, instance: Instance, cycle: Seen) -> int:
         """Return how many witnesses truly called all targets dead in a cycle, or shortly before and were remembered."""
@@ -256,7 +259,9 @@ class Invariants:
     def _able(self) -> bool:
         """Tell whether somebody could have done what is missing."""
         scene = self.scene
-        if scene.world.cuts or not all(host.plugged and host.agent for host in scene.world.hosts.values()):
+        if scene.world.cuts or not all(h.plugged and h.agent and h.service for h in scene.world.hosts.values()):
+            return False
+        if any(scene.routes.faults.values()) or not all(s.running for s in scene.routes.speakers.values()):
             return False
         if any(trouble not in ("", "well") for trouble in scene.mesh.trouble.values()) or scene.full:
             return False
