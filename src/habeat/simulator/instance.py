@@ -214,6 +214,7 @@ class Instance:
         except HabeatError as error:
             world.tell(f"{self.name}: the guard cannot do its work: {error}")
             return False
+        self.scene.torn = self.scene.torn or advice.rule == "G3"
         if holds(advice, self.config) or not world.hosts[self.name].up:
             world.tell(f"{self.name}: Consul must not start: {advice.why} ({advice.rule})")
             return False

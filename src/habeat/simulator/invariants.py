@@ -38,7 +38,7 @@ CALM, SLACK = 20.0, 4.0
 REMEMBERED = 70.0
 LATE = 600.0
 QUIET = 2
-FOR_A_PERSON = ("`habeat ack`", "was never saved")
+FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here")
 TOLD = ("R1", "R2", "R9", "R5")
 MOVING = ("suspect", "failing_over")
 
@@ -261,6 +261,8 @@ class Invariants:
         scene = self.scene
         if scene.world.cuts or not all(h.plugged and h.agent and h.service for h in scene.world.hosts.values()):
             return False
+        if scene.torn or (scene.schedule.kind == "proxy" and _silent(scene)):
+            return False
         if any(scene.routes.faults.values()) or not all(s.running for s in scene.routes.speakers.values()):
             return False
         if any(trouble not in ("", "well") for trouble in scene.mesh.trouble.values()) or scene.full:
@@ -312,3 +314,8 @@ class Invariants:
 def _spoiled(scene: Scene) -> bool:
     """Tell whether something happened to what was taken over."""
     return any(fault.what in ("route", "reboot") for fault in scene.schedule.faults)
+
+
+def _silent(scene: Scene) -> bool:
+    """Tell whether the other site's proxy is up and does not announce, so that nothing may be given back."""
+    return scene.world.hosts["proxy1"].up and not scene.routes.offers("proxy1")

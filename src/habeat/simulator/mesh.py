@@ -98,23 +98,25 @@ class Mesh:
     def _absorb(self) -> None:
         """Let a leader take in the servers that it sees by gossip and that follow nobody, whatever data they have."""
         for server in self.servers.values():
-            if (
-                server.running
-                and server.data is not None
-                and not self.leads(server.data)
-                and not self.down(server.host)
-            ):
-                found = self._reachable(server.host)
-                if found is not None and _over(found, server.data):
-                    self.world.at(self.world.now + JOIN, lambda server=server: self._take_in(server))  # type: ignore[misc]
+            found = self._reachable(server.host)
+            if found is not None and self._takes(found, server):
+                self.world.at(self.world.now + JOIN, lambda server=server: self._take_in(server))  # type: ignore[misc]
 
     def _take_in(self, server: Server) -> None:
         found = self._reachable(server.host)
-        lost = server.data is not None and not self.leads(server.data) and not self.down(server.host)
-        if lost and found is not None and server.data is not None and _over(found, server.data):
+        if found is not None and self._takes(found, server):
             server.data = found
             found.voters[server.id] = server.host
             self.look()
+
+    def _takes(self, history: History, server: Server) -> bool:
+        """Tell whether a leader takes in a server: one that does not vote, or has earlier data, or such as none led."""
+        old = server.data
+        if old is None or self.down(server.host):
+            return False
+        if old is history:
+            return server.id not in history.voters
+        return not self.leads(old) and (history.number > old.number or not old.led)
 
     def down(self, host: str) -> bool:
         """Tell whether a host's agent, or server, does not run."""
@@ -385,8 +387,3 @@ def node(host: str, mesh: Mesh) -> str:
 
 def _json(data: Any, headers: dict[str, str] | None = None) -> Reply:
     return Reply(200, headers or {}, json.dumps(data).encode())
-
-
-def _over(history: History, old: History) -> bool:
-    """Tell whether a leader takes in a server of another history: an earlier one, or one that nobody ever led."""
-    return history is not old and (history.number > old.number or not old.led)

@@ -66,6 +66,7 @@ class Scene:
         self.instances: dict[str, Instance] = {}
         self.folders: dict[str, dict[str, Any]] = {}
         self.full: set[str] = set()
+        self.torn = False  # a person must choose between two epochs
         self.mesh = Mesh(self.world)
         self.carbonio = Carbonio(self.world)
         self.hetrix = Hetrix(self.world, "watch")
