@@ -103,7 +103,8 @@ class Invariants:
             raise Violation("I1", f"{instance.name} runs {command} though {decision.sentence}")
         if command == "promoteAccounts":
             self._locked(instance)
-        if command == "take" and self.scene.schedule.setting("checks") == "on":
+        woke = instance.thawed_at >= instance.process.step_at  # frozen between its last look and this command
+        if command == "take" and self.scene.schedule.setting("checks") == "on" and not woke:
             other = self.scene.routes.speakers["proxy1"]
             if self.scene.routes.announces("proxy1") and now - max(other.since, self.disturbed_at) > CALM:
                 raise Violation("I1", f"{instance.name} takes over what the other site announces")

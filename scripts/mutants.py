@@ -1,0 +1,144 @@
+"""Break habeat's guards and write orders one at a time, and show what finds each: `mutants.py [PAGE]`, or `make mutants`.
+
+Each mutant is one line changed in a copy of the sources. First the simulator hunts it; where that finds nothing, the
+tests do. Exit code 1 where one survives; PAGE gets the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = 1500
+QUICK = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_simulator.py")
+SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: in a file below src/habeat, one text in place of another."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+
+
+BY_HAND = (
+    Mutant("J1: a host that answers is not up", "judge.py", "    if reached:\n", "    if False:\n"),
+    Mutant("J2: a living host's witness is no veto", "judge.py", "    if alive:\n", "    if False:\n"),
+    Mutant("J3: a probe that was not sent is silence", "judge.py", "    if unsent or not", "    if not"),
+    Mutant("J4: no gateway answers, and we are not cut off", "judge.py", "    if snapshot.gateways and not any(isinstance", "    if False and not any(isinstance"),
+    Mutant("J5: nothing proves that we are not cut off", "judge.py", "    if not snapshot.gateways and not any(vote.networked", "    if False and not any(vote.networked"),
+    Mutant("J6: fewer witnesses than required", "judge.py", "    if len(dead) < policy.required:", "    if False:"),
+    Mutant("J11: one of several is alive elsewhere", "judge.py", "    if Sight.UNREACHABLE in sights:", "    if False:"),
+    Mutant("J12: not all of several are dead", "judge.py", "    if sights != {Sight.DOWN} or leader not in ({Up}, {Down}):", "    if False:"),
+    Mutant("J13: a leader that is there does not count", "judge.py", '    return Verdict(Sight.QUORATE, "J10", why) if leader == {Up} else', "    return"),
+    Mutant("cycles may follow as closely as they like", "machine.py", "memory.seen_at - memory.since >= policy.lasting", "True"),
+    Mutant("cycles may lie as far apart as they like", "machine.py", "near = 0 <= facts.now - memory.seen_at <= facts.policy.window", "near = True"),
+    Mutant("a doubt does not break the row", "machine.py", "+ 1 if sight is Sight.DOWN else 0", "+ 1 if sight is Sight.DOWN else memory.downs"),
+    Mutant("a decision is journaled after it is told, not at all", "cycle.py", "        memory = self.journal.record(self.target, decision, self.clock(), verdict, grounds)\n", "        memory = decision.memory\n"),
+    Mutant("the result of a plan is not journaled", "cycle.py", "        self.journal.record(self.target, settled, self.clock())\n", ""),
+    Mutant("a person's pause does not reach a running plan", "cycle.py", "        return self.journal.hold(self.clock())\n", "        return None\n"),
+    Mutant("what was met counts for nothing", "cycle.py", "(memory.reached_at, self.met())", "(memory.reached_at,)"),
+    Mutant("no intent before a step", "saga.py", "        attempt = self.journal.intend(failover, round_, step.name, self.clock())\n", "        attempt = 1\n"),
+    Mutant("a step that is done is done for good", "saga.py", " and step.holds():", ":"),
+    Mutant("care runs what needs a dead target", "saga.py", "if step.needs_down and command in (Command.CARE, Command.CLOSE):", "if False:"),
+    Mutant("a step that waits is passed over", "saga.py", "            if isinstance(outcome, Waiting):\n", "            if False:\n"),
+    Mutant("a step that failed is passed over", "saga.py", "            if isinstance(outcome, Failed):\n", "            if False:\n"),
+    Mutant("a lost lock does not stop the work", "saga.py", "self.hold() or self.plan.lost()", "self.hold()"),
+    Mutant("another's lock is ours", "act/coordination.py", "        if not got or held is None or held.session != self._session:", "        if False:"),
+    Mutant("a lock that was not renewed is not lost", "act/coordination.py", "since > TTL", "False"),
+    Mutant("a promotion that may still run is not waited for", "roles/appserver.py", "if (running := self._running(job)) is not None:\n                return Waiting(running)\n            self.journal.enlist", "if False:\n                return Waiting('')\n            self.journal.enlist"),
+    Mutant("the whole mailstore is promoted", "roles/appserver.py", "        if all(map(_listable, wanted)):", "        if False:"),
+    Mutant("nothing is read back", "roles/appserver.py", "        left = self._left(open_)\n", "        left = []\n"),
+    Mutant("an account is flushed before it is", "roles/appserver.py", "                    self._flush(host, [entry.key for entry in batch])\n", "                    pass\n"),
+    Mutant("the module's note after its stop", "roles/appserver.py", '        self.journal.note(HELD, "stopped by habeat")\n        self.carbonio.stop_module()\n', '        self.carbonio.stop_module()\n        self.journal.note(HELD, "stopped by habeat")\n'),
+    Mutant("the module's note goes before its start", "roles/appserver.py", "        if isinstance(outcome, Done):\n            self.journal.note(HELD, None)\n", "        self.journal.note(HELD, None)\n"),
+    Mutant("the other site is not asked first", "roles/switch.py", "        if not self.theirs or not self.runs(ACTIVATE):", "        if True:"),
+    Mutant("no check after the commands", "roles/switch.py", "        if not _all(probes, wanted):\n            return Failed", "        if False:\n            return Failed"),
+    Mutant("a list's note after its first command", "roles/switch.py", "            self._note(Progress(way, job.failover, self.boot, _texts(commands[:start])))\n", ""),
+    Mutant("given back before the other announces", "roles/switch.py", '        if not _all(probes, Up):\n            return Waiting(f"the other site is not seen', '        if False:\n            return Waiting(f"the other site is not seen'),
+    Mutant("the note goes before the other is proved", "roles/switch.py", "            if isinstance(fallen := self.other_back(job), Waiting):\n                return fallen\n", ""),
+    Mutant("a majority rebuilds itself", "quorum.py", "    if len(left) >= configuration.needed:", "    if False:"),
+    Mutant("the epoch is told after the file", "roles/consulserver.py", "        self.journal.note(EPOCH, to_json(recovery.epoch))\n        try:\n            self.folder.write_peers(peers_json(recovery.peers))\n", "        try:\n            self.folder.write_peers(peers_json(recovery.peers))\n            self.journal.note(EPOCH, to_json(recovery.epoch))\n"),
+    Mutant("the epoch is not told", "roles/consulserver.py", "        self.journal.note(EPOCH, to_json(recovery.epoch))\n", ""),
+    Mutant("no copy before the file", "roles/consulserver.py", "            self.folder.copy(RAFT, name)\n", "            pass\n"),
+    Mutant("who comes back before the file does not count", "roles/consulserver.py", "        if back := self._answering():", "        if back := []:"),
+    Mutant("old data leads", "roles/consulserver.py", "        if (old := self._outdated(job, saved)) is not None:", "        if (old := None) is not None:"),
+    Mutant("nobody waits for the other survivors", "roles/consulserver.py", "        if behind:\n", "        if False:\n"),
+    Mutant("a begun recovery is not followed", "roles/consulserver.py", "            if (plan := self.owed()) is None:", "            if (plan := None) is None:"),
+    Mutant("a newer epoch cleans nothing", "guard.py", "    if newest.number > own.number:", "    if False:"),
+    Mutant("half of the other site is all of it", "guard.py", "len(answered) >= len(situation.there)", "answered"),
+    Mutant("who is about to begin knows of nothing", "guard.py", "    return word.recovery is not None and word.recovery.stage in (Stage.PREPARED, Stage.SAVED)", "    return False"),
+    Mutant("any boot is this boot", "guard.py", "last.boot == situation.boot and ", ""),
+    Mutant("any majority starts", "guard.py", "    if len(voters) < last.needed:", "    if True:"),
+)  # fmt: skip
+
+
+def guards() -> Iterator[Mutant]:
+    """Yield a mutant for each guard of the machine: one that never holds."""
+    source = (ROOT / "src" / "habeat" / "machine.py").read_text(encoding="utf-8")
+    for line in re.findall(r"^        Guard\.\w+: .*,$", source, re.MULTILINE):
+        name = line.split()[0].strip(":").removeprefix("Guard.")
+        if name != "ALWAYS":
+            yield Mutant(f"guard {name} never holds", "machine.py", line, f"        Guard.{name}: False,")
+
+
+def hunted(mutant: Mutant, folder: Path) -> str | None:
+    """Return what found a mutant, or None."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / "src" / "habeat" / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        sys.exit(f"{mutant.what}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    command = [sys.executable, "-m", "habeat", "simulate", "--runs", str(RUNS), "--seed", "mutants", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        found = json.loads(done.stdout or "{}").get("violations") or [{}]
+        return f"simulator: {found[0].get('invariant') or 'it breaks'}"
+    for tests in (QUICK, SLOW):
+        paths = [str(ROOT / "tests" / name) for name in tests]
+        tested = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
+        done = subprocess.run(tested, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+        if done.returncode == 1:
+            failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?)(?:\[| |$)", done.stdout, re.MULTILINE)
+            return f"suite: {failed[1] if failed else 'a test'}"
+    return None
+
+
+def main() -> None:
+    """Hunt all mutants, and write the table."""
+    wanted = sys.argv[2:] or [""]
+    lines = ["| broken on purpose | in | found by |", "|---|---|---|"]
+    alive = 0
+    for mutant in (*guards(), *BY_HAND):
+        if not any(word in mutant.what for word in wanted):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            found = hunted(mutant, Path(folder))
+        alive += found is None
+        lines.append(f"| {mutant.what} | `{mutant.file}` | {found or '**nothing**'} |")
+        print(lines[-1], flush=True)
+    if len(sys.argv) > 1:
+        about = (
+            "# Mutants\n\nWhat finds each guard and each write order of habeat when it is broken on purpose, one line at a "
+            f"time: the [simulator](simulator.md) in {RUNS} schedules, or else the test suite. Written by `make mutants`.\n\n"
+        )
+        Path(sys.argv[1]).write_text(about + "\n".join(lines) + "\n", encoding="utf-8")
+    sys.exit(1 if alive else 0)
+
+
+if __name__ == "__main__":
+    main()
