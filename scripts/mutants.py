@@ -112,7 +112,7 @@ def hunted(mutant: Mutant, folder: Path) -> str | None:
         paths = [str(ROOT / "tests" / name) for name in tests]
         tested = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
         done = subprocess.run(tested, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
-        if done.returncode == 1:
+        if done.returncode in (1, 2):  # 2: stopped at the first
             failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?)(?:\[| |$)", done.stdout, re.MULTILINE)
             return f"suite: {failed[1] if failed else 'a test'}"
     return None

@@ -18,7 +18,20 @@ from conftest import LabFactory
 from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, Lab
 
-COMMANDS = ("check", "status", "explain", "history", "pause", "resume", "ack", "config", "doctor", "consul", "lab")
+COMMANDS = (
+    "check",
+    "status",
+    "explain",
+    "history",
+    "pause",
+    "resume",
+    "ack",
+    "config",
+    "doctor",
+    "consul",
+    "lab",
+    "simulate",
+)
 
 
 def habeat(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -126,6 +126,7 @@ class Carbonio:
 
     def _promote(self, args: dict[str, str], fault: str, client: Callable[[], bool]) -> Completed:
         wanted = list(self._wanted(args))
+        refused = [box for box in wanted if not box.available]
         self._count += 1
         keys = [box.key for box in wanted]
         operation = Operation(f"operation-{self._count}", keys, self.world.now, client)
@@ -146,7 +147,6 @@ class Carbonio:
                 break
         if operation in self.operations and client():
             self.operations.remove(operation)
-        refused = [box for box in wanted if not box.available]
         if refused:
             message = f"{len(refused)} of {len(wanted)} accounts could not be promoted"
             return Completed(1, json.dumps({"ok": False, "error": {"message": message}}), "")

@@ -345,7 +345,9 @@ class Mesh:
             if key.session == session:
                 key.session, key.free_at = "", at + LOCK_DELAY
 
-    def _key(self, history: History, method: str, name: str, query: dict[str, list[str]], value: str) -> Reply:
+    def _key(  # noqa: PLR0911  one return for each way it can go
+        self, history: History, method: str, name: str, query: dict[str, list[str]], value: str
+    ) -> Reply:
         self._expire(history)
         key = history.keys.get(name)
         if method == "GET":
@@ -362,9 +364,11 @@ class Mesh:
         key = history.keys.setdefault(name, Key(""))
         if "acquire" in query:
             session = query["acquire"][0]
+            if key.free_at > self.world.now:
+                return _json(False)
             if session not in history.sessions:
                 return Reply(500, {}, f"rpc error: invalid session {session}".encode())
-            if key.session not in ("", session) or key.free_at > self.world.now:
+            if key.session not in ("", session):
                 return _json(False)
             key.index += key.session != session
             key.session = session

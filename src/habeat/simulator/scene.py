@@ -55,6 +55,7 @@ HOSTS = {
 }
 OUTSIDE = {"watch": "10.0.3.20", "vc": "10.0.3.21", "router": PEER, "gateway": "10.0.2.1"}
 RESTART = 15.0
+FRESH, CALM = 170.0, 15.0
 
 
 class Scene:
@@ -180,9 +181,10 @@ class Scene:
         monitor = self.hetrix.monitors.get(host)
         if monitor is None or self.hetrix.trouble not in ("", "paused"):
             return
-        if monitor.up:
+        age = self.world.now - monitor.checked
+        if monitor.up and age <= FRESH:
             self.heard(instance, "HetrixTools", host, Up("up"))
-        elif self.world.now - monitor.checked <= 185.0:
+        elif not monitor.up and age <= FRESH + CALM:
             self.heard(instance, "HetrixTools", host, Down("down"))
 
     def decided(self, instance: Instance, decision: Decision) -> None:
