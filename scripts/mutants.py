@@ -35,7 +35,7 @@ class Mutant:
 
 BY_HAND = (
     Mutant("J1: a host that answers is not up", "judge.py", "    if reached:\n", "    if False:\n"),
-    Mutant("J2: a living host's witness is no veto", "judge.py", "    if alive:\n", "    if False:\n"),
+    Mutant("J2: a living host's witness is no veto", "judge.py", "    if alive:\n        return Verdict(Sight.UNREACHABLE", "    if False:\n        return Verdict(Sight.UNREACHABLE"),
     Mutant("J3: a probe that was not sent is silence", "judge.py", "    if unsent or not", "    if not"),
     Mutant("J4: no gateway answers, and we are not cut off", "judge.py", "    if snapshot.gateways and not any(isinstance", "    if False and not any(isinstance"),
     Mutant("J5: nothing proves that we are not cut off", "judge.py", "    if not snapshot.gateways and not any(vote.networked", "    if False and not any(vote.networked"),

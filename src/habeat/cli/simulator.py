@@ -12,7 +12,7 @@ import click
 from habeat.cli import Options, answer, habeat, shared
 from habeat.simulator.engine import IMPOSSIBLE, ROWS, Found, Tally, many, play, smallest
 from habeat.simulator.generate import generate
-from habeat.simulator.instance import POINTS
+from habeat.simulator.points import POINTS
 from habeat.simulator.schedule import parse
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from habeat.errors import HabeatError
 from habeat.machine import RESULTS, TRANSITIONS, State
 from habeat.simulator.generate import generate
-from habeat.simulator.instance import POINTS
 from habeat.simulator.invariants import Violation
+from habeat.simulator.points import POINTS
 from habeat.simulator.scene import Scene
 from habeat.simulator.schedule import SETTINGS, Schedule, clock
 from habeat.simulator.world import BEGIN
@@ -80,7 +80,9 @@ def play(schedule: Schedule, seed: str = "") -> Found:
         scene.run()
     except Violation as violation:
         invariant, why = violation.invariant, str(violation)
-    except RecursionError as error:
+    except HabeatError:
+        raise  # the schedule makes no sense
+    except Exception as error:  # noqa: BLE001  habeat turns all that may go wrong into a HabeatError
         invariant, why = "defect", f"{type(error).__name__}: {error}"
     told = tuple(_timeline(scene.world.told)) if invariant else ()
     instances = scene.instances.values()
@@ -122,7 +124,7 @@ def _less(schedule: Schedule) -> Iterator[Schedule]:
             yield replace(schedule, settings={key: it for key, it in schedule.settings.items() if key != name})
 
 
-def many(seed: str, runs: int, minutes: float | None = None, *, stop: bool = True) -> Iterator[Tally]:
+def many(seed: str, runs: int, minutes: float | None = None) -> Iterator[Tally]:
     """Run schedules on all processors, and yield the tally as it grows: so many, for so long, or until one breaks."""
     tally, begun = Tally(), time.monotonic()
     jobs: Iterable[tuple[str, int, int]] = ((seed, start, min(start + CHUNK, runs)) for start in range(0, runs, CHUNK))
@@ -133,7 +135,7 @@ def many(seed: str, runs: int, minutes: float | None = None, *, stop: bool = Tru
             pending.append(pool.submit(_chunk, *job))
             if len(pending) > 2 * workers:
                 yield _counted(tally, pending.pop(0).result(), begun)
-            if (tally.broken and stop) or (minutes is not None and time.monotonic() - begun > 60 * minutes):
+            if tally.broken or (minutes is not None and time.monotonic() - begun > 60 * minutes):
                 break
         for future in pending:
             yield _counted(tally, future.result(), begun)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from habeat.simulator.instance import CARBONIO, POINTS
+from habeat.simulator.points import CARBONIO, POINTS
 from habeat.simulator.schedule import Fault, Schedule
 
 Menu = Sequence[tuple[int, Callable[["Story"], None]]]

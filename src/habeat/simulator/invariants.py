@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 from habeat.cycle import Ended
 from habeat.grounds import conclude, grounds_from_json
 from habeat.machine import Command, Decision, State
-from habeat.simulator.instance import Instance, Process, Seen
+from habeat.simulator.instance import Instance
 from habeat.simulator.mail import Mailbox
 from habeat.simulator.mesh import History
+from habeat.simulator.points import Process, Seen
 from habeat.simulator.world import BEGIN
 
 if TYPE_CHECKING:
