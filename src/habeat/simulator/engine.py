@@ -27,8 +27,9 @@ ROWS = tuple(
 """All rows of the state machine's tables."""
 
 
-IMPOSSIBLE = ("R6", "R10")
-"""Rows that make the table whole and that no plan can come to: only a takeover can be finished in part."""
+IMPOSSIBLE = ("R6", "R10", "W15")
+"""Rows that make the table whole and that no role comes to: only a takeover can be finished in part, and the Consul
+servers' failback never waits for a person."""
 
 
 @dataclass(frozen=True)

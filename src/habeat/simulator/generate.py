@@ -149,8 +149,10 @@ def _die(story: Story, victims: Sequence[str], how: str) -> None:
     back = died + story.random.uniform(0.2, 1.5 if how == "blip" else 8.0) * story.interval
     for victim in victims:
         story.at(back, "boot", victim)
-    if story.kind == "proxy" and story.random.random() < 0.6:
-        _late(story, back)
+    if story.kind == "proxy" and story.random.random() < 0.7:
+        story.random.choice((_late, _late, _orphan))(story, back)
+    if story.kind == "quorum" and story.random.random() < 0.15:
+        _shut_out(story, back)
     if story.random.random() < 0.15:  # in mid-failover
         _held(story, died)
     if how == "again":
@@ -161,10 +163,12 @@ def _die(story: Story, victims: Sequence[str], how: str) -> None:
 def _held(story: Story, died: float) -> None:
     """Let a failover be stopped half-way, and the target be seen in every way meanwhile."""
     name, peer = story.actors[0], story.victims[0]
-    point = {"mail": "run promoteAccounts", "proxy": "run tell", "quorum": "folder write_peers"}[story.kind]
+    after = story.random.choice(("folder write_peers", "systemctl start"))
+    point = {"mail": "run promoteAccounts", "proxy": "run tell", "quorum": after}[story.kind]
     story.at(0.1, "crash", name, story.random.choice(("before", "after")), *point.split())
     when = died + story.random.uniform(1.0, 4.0) * story.interval
-    story.at(when, "boot", peer)
+    if story.random.random() < 0.7:
+        story.at(when, "boot", peer)
     if story.random.random() < 0.5:
         story.at(when, "pause", name, f"{3 * story.interval:.0f}")
     if story.random.random() < 0.5:
@@ -178,6 +182,49 @@ def _held(story: Story, died: float) -> None:
             when, "consul" if story.kind != "quorum" else "ack", name, *(["slow"] if story.kind != "quorum" else [])
         )
         story.at(story.heal, "consul", name, "well")
+
+
+def _shut_out(story: Story, back: float) -> None:
+    """Let Consul not start on the servers that return, and these die again while that is waited for."""
+    for victim in story.victims:
+        story.at(back - 0.1, "broken", victim, "99")
+        story.at(back + 5 * story.interval, "kill", victim)
+        story.at(story.heal, "broken", victim, "0")
+
+
+def _orphan(story: Story, back: float) -> None:
+    """Let neither site announce, while the work is given back or waits for a person, however the peer is seen then."""
+    if story.random.random() < 0.6:
+        story.at(back, "route", "proxy2", story.random.choice(("give", "untell")), "99")
+    when = back + story.random.uniform(2.5, 6.0) * story.interval
+    seen: tuple[tuple[str, ...], ...] = story.random.choice(
+        (
+            (),
+            (("service", "proxy1", "off"),),
+            (("cut", "proxy1", "proxy2"),),
+            (("cut", "proxy1", "proxy2"), ("consul", "proxy2", "filtered"), ("hetrix", "paused")),
+            (("kill", "proxy1"),),
+        )
+    )
+    for what in seen:
+        story.at(when, *what)
+    if story.random.random() < 0.6:
+        story.at(when, "route", "proxy1", "lost")
+        story.at(when, "route", "proxy2", "lost")
+    if story.random.random() < 0.4:
+        story.at(when, "pause", "proxy2", f"{4 * story.interval:.0f}")
+    until = min(when + 6 * story.interval, story.heal)
+    mends = (
+        "route proxy2 give 0",
+        "route proxy2 untell 0",
+        "service proxy1 on",
+        "mend",
+        "consul proxy2 well",
+        "hetrix well",
+    )
+    for mend in mends:
+        word, *rest = mend.split()
+        story.at(until, word, *rest)
 
 
 def _late(story: Story, back: float) -> None:
@@ -216,6 +263,8 @@ def _crash(story: Story) -> None:
     name = story.random.choice(story.actors)
     point = story.random.choice(_POINTS[story.kind])
     _pave(story, point)
+    if point.endswith("set_aside"):
+        name = story.random.choice(story.victims)  # who returns throws its data away
     story.at(story.some_time() if story.random.random() < 0.3 else 0.1, "crash", name, *point.split())
 
 
@@ -229,10 +278,13 @@ def _pave(story: Story, point: str) -> None:
     if name in ("doStopService", "doStartService"):
         story.settings["primary"] = "on"
         _die(story, ["mbox2"], "return")
-    if name in ("restore", "set_aside"):
+    if name == "restore":
         story.at(story.begin, "broken", "svc2", "4")
     if name == "remove_peers":
-        story.at(0.1, "crash", "svc2", "after", "folder", "write_peers")
+        story.at(0.1, "crash", "svc2", "before", "systemctl", "start")
+        for victim in story.victims:
+            story.at(2.0 * story.interval, "kill", victim)
+        story.at(2.0 * story.interval + max(3.2 * story.interval, 110.0), "boot", "svc1")
     if name == "remove":
         story.at(0.1, "crash", "svc2", "after", "systemctl", "start")
         died = 2.0 * story.interval
