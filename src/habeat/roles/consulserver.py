@@ -423,9 +423,15 @@ class Recoverer:
         return Done(told) if job.command is Command.CLOSE else Waiting(told)
 
     def _broken(self, recovery: Recovery | None, why: str) -> Outcome:
-        """Fail, and after some attempts put the copy of the raft folder back."""
+        """Fail, and after some attempts put the copy of the raft folder back.
+
+        Never once Consul took the new configuration in: it may have had a leader since, and what that acknowledged
+        would be lost.
+        """
         if recovery is None or recovery.stage is not Stage.WRITTEN:
             return Failed(why)
+        if self._taken_in(recovery):
+            return Failed(f"{why}; the new configuration was taken in, so the copy {recovery.backup} is not put back")
         recovery = replace(recovery, failures=recovery.failures + 1)
         self._note(recovery)
         if recovery.failures < ATTEMPTS:
