@@ -39,7 +39,7 @@ CALM, SLACK = 20.0, 4.0
 REMEMBERED = 70.0
 LATE = 600.0
 QUIET = 2
-FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here")
+FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back")
 TOLD = ("R1", "R2", "R9", "R5")
 MOVING = ("suspect", "failing_over")
 
