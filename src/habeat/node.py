@@ -13,6 +13,7 @@ from habeat.config.services import DEFAULT, DEFAULTS, ServiceUrl
 from habeat.consul import Consul
 from habeat.cycle import Cycle, Report
 from habeat.edges import REAL, Edges
+from habeat.errors import HabeatError
 from habeat.journal import Journal, Recall
 from habeat.machine import State
 from habeat.model import Policy, Snapshot, Target
@@ -87,7 +88,11 @@ def cycle_of(
             return False
         from habeat.roles.assembly import recoverer_of  # noqa: PLC0415  only while a failover is under way
 
-        return recoverer_of(config, journal, consul, edges.runner("", lock_descriptor), edges).owed() is not None
+        recoverer = recoverer_of(config, journal, consul, edges.runner("", lock_descriptor), edges)
+        try:
+            return recoverer.owed() is not None
+        except HabeatError:  # the steps tell what is wrong here
+            return False
 
     observers = [observer_of(config, journal, node, edges) for node in nodes_of(config)]
     observer = observers[0]

@@ -431,10 +431,6 @@ def _broken(story: Story) -> None:
     story.at(story.some_time(), "broken", "svc2", story.random.choice(("1", "2", "4")))
 
 
-def _full_folder(story: Story) -> None:
-    story.mended("disk", "svc2", "full", by="disk svc2 free")
-
-
 COMMON: Menu = (
     (8, _crash),
     (3, _crash_now),
@@ -463,5 +459,5 @@ OF_A_KIND: dict[str, Menu] = {
         (1, _maintenance),
     ),
     "proxy": ((6, _route), (2, _consul), (1, _server), (2, _stale), (2, _service), (1, _maintenance)),
-    "quorum": ((3, _one_server), (1, _full_folder), (2, _broken)),
+    "quorum": ((3, _one_server), (2, _broken)),
 }

@@ -43,7 +43,6 @@ class History:
     lifetimes: dict[str, float] = field(default_factory=dict)
     leader_at: float | None = None
     group: frozenset[str] = frozenset()
-    parent: int | None = None
     led: bool = False
 
 
@@ -202,7 +201,7 @@ class Mesh:
                 old = server.data
                 keys = {name: Key(key.value) for name, key in old.keys.items()}
                 voters = {peer: peer.removeprefix("id-") for peer in server.peers}
-                self.forks[place] = History(len(self.histories), voters, keys, parent=old.number)
+                self.forks[place] = History(len(self.histories), voters, keys)
                 self.histories.append(self.forks[place])
             server.data, server.peers = self.forks[place], None
         self.world.change()

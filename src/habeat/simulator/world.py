@@ -42,7 +42,6 @@ class World:
     now: float = BEGIN
     changed: list[Callable[[], None]] = field(default_factory=list)
     told: list[tuple[float, str]] = field(default_factory=list)
-    dying: set[str] = field(default_factory=set)
     _queue: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
 
@@ -101,8 +100,3 @@ class World:
     def by_address(self, address: str) -> Host | None:
         """Return the host at an address."""
         return next((host for host in self.hosts.values() if host.address == address), None)
-
-    def isolated(self, name: str) -> bool:
-        """Tell whether nobody outside its site could tell a host from a dead one."""
-        host = self.hosts[name]
-        return not any(self.talk(name, other.name) for other in self.hosts.values() if other.site != host.site)
