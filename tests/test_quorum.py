@@ -12,7 +12,7 @@ import pytest
 from facts import snapshot, vote
 from habeat.config import load
 from habeat.errors import ConfigError
-from habeat.guard import Action, Advice, Heard, Situation, Word, advise
+from habeat.guard import Action, Advice, Heard, Situation, Word, advise, overtaken
 from habeat.judge import blind_spot, judge
 from habeat.model import (
     Down,
@@ -180,6 +180,8 @@ SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1,
         ([], {"there": ()}, Action.HOLD, "G10"),
         ([word(SAME, 1), silent(2)], {"configuration": None, "empty": True}, Action.START, "G9"),
         ([word(OLDER, 1), silent(2)], {"configuration": None, "empty": True}, Action.HOLD, "G10"),
+        ([word(SAME, 1), word(OLDER, 2)], {"configuration": None, "empty": True}, Action.HOLD, "G10"),
+        ([word(SAME, 1), unborn(2)], {"configuration": None, "empty": True}, Action.START, "G9"),
     ],
 )
 def test_the_guard(heard: list[Heard], changes: dict[str, object], action: Action, rule: str) -> None:
@@ -188,6 +190,27 @@ def test_the_guard(heard: list[Heard], changes: dict[str, object], action: Actio
     assert (action, rule) == (advice.action, advice.rule)
     assert advice.why
     assert advice.epoch == {"G1": NEWER, "G3": RIVAL}.get(rule, SAME)
+
+
+@pytest.mark.parametrize(
+    ("heard", "found"),
+    [
+        ([], None),
+        ([silent(1), word(SAME, 2), word(OLDER, 2)], None),
+        ([word(NEWER, 1), word(SAME, 2)], NEWER),
+        ([word(NEWER, 1, stage=Stage.PROVED)], None),  # it counts on us
+        ([word(NEWER, 1), word(NEWER, 2, stage=Stage.PROVED)], None),
+    ],
+)
+def test_overtaken(heard: list[Heard], found: Epoch | None) -> None:
+    """A server was left behind where others share a newer epoch that does not count on it."""
+    assert found == overtaken(ONE.id, SAME, heard)
+
+
+@pytest.mark.parametrize(("stage", "found"), [(Stage.SAVED, None), (Stage.WRITTEN, None), (Stage.PROVED, NEWER)])
+def test_overtaken_by_a_leader(stage: Stage, found: Epoch | None) -> None:
+    """Data is not given up for a recovery that nobody has proved yet."""
+    assert found == overtaken(TWO.id, SAME, [word(NEWER, 1, stage=stage)])
 
 
 # -- what a cycle sees of a site's servers

@@ -51,7 +51,8 @@ class Cycle:
     """What one instance runs again and again.
 
     `plan` is made only when there is something to do. `met` tells when the target last came to us, `held` whether
-    habeat holds the HA module stopped, `taken` whether it has that or anything else to give back.
+    habeat holds the HA module stopped, `taken` whether it has that or anything else to give back. `rejoin` lets a
+    Consul server that was left behind rejoin the others, and returns what it did, or None.
     """
 
     target: Target
@@ -66,6 +67,7 @@ class Cycle:
     met: Callable[[], float | None]
     held: Callable[[], bool]
     taken: Callable[[], bool]
+    rejoin: Callable[[Snapshot], str | None]
 
     def run(self) -> Ended:
         """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
@@ -78,7 +80,7 @@ class Cycle:
         self.report.decision(self.target, decision, verdict.rule, snapshot)
         self._warn(snapshot, verdict, decision)
         self._mark(verdict, decision)
-        if decision.command is Command.NONE:
+        if self._rejoins(snapshot) or decision.command is Command.NONE:
             return Ended(snapshot, verdict, (decision,))
         settled = self._act(decision.command, memory)
         self._mark(verdict, settled)
@@ -117,6 +119,18 @@ class Cycle:
 
     def _hold(self) -> str | None:
         return self.journal.hold(self.clock())
+
+    def _rejoins(self, snapshot: Snapshot) -> bool:
+        """Tell whether this server had to rejoin the others, which wins over every plan that it had without them."""
+        if self.journal.paused(self.clock()) is not None:
+            return False
+        try:
+            told = self.rejoin(snapshot)
+        except HabeatError as error:
+            told = f"This server's Consul must rejoin the others, and that failed: {error}."
+        if told is not None:
+            self.report.say(Level.ERROR, told)
+        return told is not None
 
     def _warn(self, snapshot: Snapshot, verdict: Verdict, decision: Decision) -> None:
         if decision.after is State.STANDBY and self.held():

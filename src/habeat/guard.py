@@ -8,11 +8,13 @@ G2  a person, or habeat's own recovery, allowed this start         -> start
 G3  somebody knows another recovery with the very number of ours   -> refuse, whatever the policy says
 G4  a recovery was begun here, and cut off before Consul's start   -> refuse: habeat's next cycle decides
 G5  every server of the other site answers, knows no newer one,
-    and is not about to begin one                                  -> start
+    and is not about to begin one (nor is, where this server has
+    no data, of an older one)                                      -> start
 G6  this machine's habeat saw a leader moments ago, in this boot   -> start: what was alive is not resurrected
 G7  the voters of this site are no quorum by themselves            -> start: they cannot elect a leader alone
 G8  all voters stand in this site, and this server is one of them  -> start: nobody else can have gone on
-G9  this server has no data, and one that answers shares its epoch -> start: it has nothing of the past
+G9  this server has no data, one that answers shares its epoch,
+    and none is of an older one                                    -> start: it has nothing of the past
 G10 none of these                                                  -> hold
 """
 
@@ -91,6 +93,25 @@ class Situation:
     empty: bool = False
 
 
+def behind(epoch: Epoch, heard: Sequence[Heard]) -> list[str]:
+    """Return the addresses that answer with data of before an epoch: a clean server's vote could make one a leader."""
+    words = [(item.address, item.word) for item in heard if isinstance(item.word, Word)]
+    return [address for address, word in words if word.server and word.epoch.number < epoch.number]
+
+
+def overtaken(own: str, epoch: Epoch, heard: Sequence[Heard]) -> Epoch | None:
+    """Return the newer epoch in which Consul was rebuilt without the server `own`, whose data is of `epoch`, or None.
+
+    While nobody has proved that it has a leader, or where it counts on this server, it is not that.
+    """
+    words = [item.word for item in heard if isinstance(item.word, Word)]
+    newest = max((word.epoch for word in words), key=lambda found: found.number, default=Epoch())
+    plans = [word.recovery for word in words if word.recovery and word.recovery.epoch.id == newest.id]
+    proved = not plans or any(plan.stage is Stage.PROVED for plan in plans)
+    counted_on = any(own == peer.id for plan in plans for peer in plan.peers)
+    return newest if newest.number > epoch.number and proved and not counted_on else None
+
+
 def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
     """Return what may be done with the data of this server."""
     words = [item.word for item in heard if not isinstance(item.word, Unknown)]
@@ -113,6 +134,8 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
         return Advice(Action.START, *reason, own)
     silent = "; ".join(f"{item.address} {item.word.reason}" for item in heard if isinstance(item.word, Unknown))
     told = silent or "not every server of the other site answers"
+    if situation.empty and (old := behind(own, heard)):
+        told = f"{', '.join(old)} has data of before {own}, and must rejoin first"
     return Advice(Action.HOLD, "G10", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
 
 
@@ -127,6 +150,8 @@ def _reason(  # noqa: PLR0911  one return for each rule
     """Return the rule that allows a start, and why, or None."""
     words = [item.word for item in heard if not isinstance(item.word, Unknown) and item.word.site != situation.site]
     answered = {word.server for word in words if word.server and not _is_about_to(word)}
+    if situation.empty and behind(situation.epoch, heard):
+        return None
     if situation.there and len(answered) >= len(situation.there):
         return "G5", f"the other site knows of no recovery after epoch {situation.epoch.number}"
     near = [item for item in heard if isinstance(item.word, Word) and item.word.epoch.id == situation.epoch.id]

@@ -16,11 +16,11 @@ from habeat.edges import REAL, Edges
 from habeat.errors import HabeatError
 from habeat.journal import Journal, Recall
 from habeat.machine import State
-from habeat.model import Policy, Snapshot, Target
+from habeat.model import Down, Policy, Snapshot, Target
 from habeat.observe import Observer, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.report.lockfiles import LockFiles
-from habeat.roles import ASKED, EPOCH, HELD, RECOVERY, SAVED, switched, traits_of
+from habeat.roles import ASKED, EPOCH, HELD, RECOVERY, REJOINING, SAVED, switched, traits_of
 
 if TYPE_CHECKING:
     from habeat.observe.quorum import Servers
@@ -94,6 +94,14 @@ def cycle_of(
         except HabeatError:  # the steps tell what is wrong here
             return False
 
+    def rejoin(snapshot: Snapshot) -> str | None:
+        leaderless = any(isinstance(probe.evidence, Down) for probe in snapshot.leader)
+        if servers is None or not (leaderless or journal.noted(REJOINING) is not None):
+            return None
+        from habeat.roles.returning import Returning  # noqa: PLC0415  only while Consul has no leader
+
+        return Returning(config, journal, edges).overtaken()
+
     observers = [observer_of(config, journal, node, edges) for node in nodes_of(config)]
     observer = observers[0]
     servers = servers_of(config, journal, consul, observers, edges) if config.local.role == "consulserver" else None
@@ -115,6 +123,7 @@ def cycle_of(
         met=lambda: float(journal.noted(ASKED) or 0.0) or None,
         held=lambda: journal.noted(HELD) is not None,
         taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
+        rejoin=rejoin,
     )
 
 

@@ -25,6 +25,9 @@ EPOCH, SAVED = "consul-epoch", "consul-raft"
 ALLOWED = "consul-allowed"
 """The journal's note that Consul's next start was allowed: in which start of the machine."""
 
+REJOINING = "consul-rejoining"
+"""The journal's note of the epoch in which this server is rejoining clean; there until its Consul is started."""
+
 ASKED = "consul-asked"
 """The journal's note of when a Consul server of the other site last asked this one for its word, in Unix seconds."""
 

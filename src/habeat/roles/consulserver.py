@@ -282,7 +282,7 @@ class Recoverer:
         newer = next((plan for plan in plans if plan.epoch.number > self._epoch().number), None)
         if newer is not None:
             if own not in {peer.id for peer in newer.peers}:
-                return Waiting(f"Consul was rebuilt without this server in {newer.epoch}: `habeat consul rejoin` here")
+                return Waiting(f"Consul is being rebuilt without this server in {newer.epoch}; then it rejoins clean")
             return self._begin(job, newer.epoch, newer.peers, f"it follows {newer.epoch.by}; {proved}")
         if (old := self._outdated(job, saved)) is not None:
             return Waiting(old)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from habeat.act.raft_folder import NODE_ID, PEERS, RAFT, RaftFolder
-from habeat.act.unit import ENDED
+from habeat.act.unit import ENDED, Unit
 from habeat.config.model import Config
 from habeat.edges import REAL, Edges
 from habeat.errors import CommandError, FolderError, HttpError
-from habeat.guard import Action, Advice, Heard, Situation, Word, advise
+from habeat.guard import Action, Advice, Heard, Situation, Word, advise, behind, overtaken
 from habeat.journal import Journal
 from habeat.node import consul_of, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
-from habeat.roles import ALLOWED, ASKED, EPOCH, RECOVERY, SAVED
+from habeat.roles import ALLOWED, ASKED, EPOCH, RECOVERY, REJOINING, SAVED
 from habeat.roles.assembly import unit_of
 
 PAUSE = 2.0
@@ -48,9 +48,11 @@ class Returning:
         """
         deadline, told = self.edges.ticks() + self.config.guard.hold, ""
         while True:
-            advice, _ = self.advice()
+            advice, heard = self.advice()
             if advice.action is Action.CLEAN:
                 say(self.clean(advice.epoch))
+                if behind(advice.epoch, heard):
+                    continue
             if advice.action is not Action.HOLD or self.edges.ticks() >= deadline:
                 break
             if advice.why != told:
@@ -86,11 +88,7 @@ class Returning:
             unit.stop()
             say(f"{unit.name} is stopped")
         say(self.clean(epoch))
-        self.allow()  # the guard runs within this start
-        try:
-            unit.start()
-        finally:
-            self.journal.note(ALLOWED, None)
+        self._start(unit)
         say(f"{unit.name} is started")
         consul, own = consul_of(self.config, self.edges), self.folder.node_id()
         deadline, why = self.edges.ticks() + JOINED_WITHIN, ""
@@ -105,6 +103,40 @@ class Returning:
         raise CommandError(
             f"this server is not seen to vote after {JOINED_WITHIN:g} s ({why}): see `consul operator raft list-peers`"
         )
+
+    def overtaken(self) -> str | None:
+        """Rejoin clean where Consul was rebuilt without this server, which has no leader; return what was done.
+
+        Goes on with what was cut off. Raises HabeatError where a step of it fails.
+        """
+        if (noted := self.journal.noted(REJOINING)) is not None:
+            epoch = epoch_of(json.loads(noted))
+        else:
+            newer = overtaken(self._own(), self._epoch(), self.edges.channel(self.config).ask())
+            if newer is None:
+                return None
+            epoch = newer
+            self.journal.note(REJOINING, to_json(epoch))
+        return f"Consul was rebuilt without this server, which rejoins: {'; '.join(self._restart(epoch))}."
+
+    def _restart(self, epoch: Epoch) -> Iterator[str]:
+        """Stop Consul, clean its data unless that was done, and start it; each can be run again."""
+        unit = unit_of(self.config, self.edges.runner("", None))
+        if self._epoch().number < epoch.number:
+            if unit.state() not in ENDED:
+                unit.stop()
+            yield self.clean(epoch)
+        if unit.state() in ENDED:
+            self._start(unit)
+        self.journal.note(REJOINING, None)
+        yield f"{unit.name} is started"
+
+    def _start(self, unit: Unit) -> None:
+        self.allow()  # the guard runs within this start
+        try:
+            unit.start()
+        finally:
+            self.journal.note(ALLOWED, None)
 
     def word(self) -> Word:
         """Return what this server tells the others."""

@@ -299,8 +299,6 @@ def _crash_now(story: Story) -> None:
 
 
 def _freeze(story: Story) -> None:
-    if story.settings.get("survivors") == "2":
-        return  # known, and told in docs/simulator.md: one that is left out, and thaws, runs on with old data
     name, seconds = story.random.choice(story.actors), f"{story.random.uniform(5, 300):.0f}"
     if story.random.random() < 0.5:
         story.at(story.some_time(), "freeze", name, seconds)
