@@ -529,6 +529,21 @@ def test_return_while_carbonio_still_promotes(lab: Lab) -> None:
     assert_all_moved(lab)
 
 
+def test_killed_while_carbonio_still_promotes(lab: Lab) -> None:
+    """A promotion that outlives us is waited for before the next is asked for: two at once could move one twice (I3)."""
+    fault(lab, command="promoteAccounts", kind="kill-parent", at="middle")
+    settings(lab, linger=2)
+    lab.kill()
+    lab.check()
+    assert -9 == lab.check().code
+    asked = commands(lab, "promoteAccounts")
+    assert "Carbonio may still work on our promotion" in lab.check().said
+    assert asked == commands(lab, "promoteAccounts")
+    for _ in range(5):
+        lab.check()
+    assert_all_moved(lab)
+
+
 def test_name_that_carbonio_does_not_know(make_lab: LabFactory) -> None:
     """A mailstore on which nothing lives because its name is wrong is no success (I5)."""
     lab = make_lab(
