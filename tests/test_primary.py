@@ -53,6 +53,21 @@ def test_module_is_stopped_and_started(lab: Lab) -> None:
     assert "is up" in lab.check().said
 
 
+def test_killed_just_after_the_stop(lab: Lab) -> None:
+    """A cycle that dies once Carbonio has stopped the module knows in the next that it was habeat, and starts it again."""
+    primary_side(lab)
+    world(lab, faults=[{"command": "doStopService", "kind": "kill-parent", "at": "after"}])
+    lab.kill()
+    lab.check()
+    assert -9 == lab.check().code
+    assert world(lab)["running"] is False
+    lab.check()
+    lab.restore()
+    for _ in range(2):
+        lab.check()
+    assert world(lab)["running"] is True
+
+
 def test_nothing_without_the_option(lab: Lab) -> None:
     """Without disable_ha_module the death of the standby is told, and nothing is touched."""
     primary_side(lab, disable=False)
@@ -103,6 +118,21 @@ def test_module_that_says_it_stopped(lab: Lab) -> None:
     lab.check()
     checked = lab.check()
     assert (1, True) == (checked.code, "the HA module was not stopped" in checked.said)
+
+
+def test_module_that_says_it_started(lab: Lab) -> None:
+    """A start that is answered with success and starts nothing is tried again: the module is still habeat's to start."""
+    primary_side(lab)
+    lab.kill()
+    for _ in range(2):
+        lab.check()
+    world(lab, stuck=True)
+    lab.restore()
+    assert 1 in [lab.check().code for _ in range(2)]
+    world(lab, stuck=False)
+    for _ in range(2):
+        lab.check()
+    assert world(lab)["running"] is True
 
 
 def test_option_that_is_switched_off_meanwhile(lab: Lab) -> None:
