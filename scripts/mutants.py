@@ -81,6 +81,12 @@ BY_HAND = (
     Mutant("half of the other site is all of it", "guard.py", "len(answered) >= len(situation.there)", "answered"),
     Mutant("who is about to begin knows of nothing", "guard.py", "    return word.recovery is not None and word.recovery.stage in (Stage.PREPARED, Stage.SAVED)", "    return False"),
     Mutant("any boot is this boot", "guard.py", "last.boot == situation.boot and ", ""),
+    Mutant("a clean server's vote is anybody's", "guard.py", "    if situation.empty and behind(situation.epoch, heard):\n        return None\n", ""),
+    Mutant("data is given up for what is not proved", "guard.py", "    proved = not plans or any(plan.stage is Stage.PROVED for plan in plans)", "    proved = True"),
+    Mutant("who is counted on leaves", "guard.py", "and proved and not counted_on", "and proved"),
+    Mutant("who was left behind stays so", "cycle.py", "            told = self.rejoin(snapshot)", "            told = None"),
+    Mutant("a pause does not keep a server from rejoining", "cycle.py", "        if self.journal.paused(self.clock()) is not None:\n            return False\n        try:", "        try:"),
+    Mutant("rejoining is not written down first", "roles/returning.py", "            self.journal.note(REJOINING, to_json(epoch))\n", ""),
     Mutant("any majority starts", "guard.py", "    if len(voters) < last.needed:", "    if True:"),
 )  # fmt: skip
 

@@ -383,6 +383,23 @@ def test_a_person_rejoins_a_server(make_quorum: MakeLab) -> None:
     assert "no newer recovery is known" in again.stderr
 
 
+def test_a_server_that_was_left_behind_rejoins_by_itself(make_quorum: MakeLab) -> None:
+    """One whose Consul came up with old data, without the guard, gives it up in its next cycle that hears of the epoch."""
+    lab = make_quorum(guard=False)
+    lost_and_rebuilt(lab)
+    for start in lab.boot("svc1"):
+        start.wait(60)
+    eventually(lambda: lab.api("svc1", "GET", "/v1/status/leader") == (200, ""), "Consul of svc1 has no leader")
+    lab.check("svc1")
+    assert not list(lab.data("svc1").glob("raft.habeat-*"))
+    lab.net.mend_paths()
+    lab.check("svc1")
+    said = (lab.folder / "svc1" / "habeat.log").read_text(encoding="utf-8")
+    assert "Consul was rebuilt without this server, which rejoins" in said, said
+    assert list(lab.data("svc1").glob("raft.habeat-*-before-epoch-1"))
+    eventually(lambda: ["svc1", "svc2"] == lab.voters("svc2"), "svc1 votes again", 60)
+
+
 def test_the_doctor_on_a_consul_server(make_quorum: MakeLab) -> None:
     """All that a recovery and the guard depend on is tried for real, and what is wrong is named with its mending."""
     lab = make_quorum()
