@@ -299,6 +299,8 @@ def _crash_now(story: Story) -> None:
 
 
 def _freeze(story: Story) -> None:
+    if _told(story, "unplug"):
+        return
     name, seconds = story.random.choice(story.actors), f"{story.random.uniform(5, 300):.0f}"
     if story.random.random() < 0.5:
         story.at(story.some_time(), "freeze", name, seconds)
@@ -346,8 +348,14 @@ def _one_way(story: Story) -> None:
 
 def _alone(story: Story) -> None:
     name = story.random.choice([name for name in story.actors if name != "mbox1"])
-    how = ("unplug", name) if story.random.random() < 0.5 else ("cut", name, "*")
+    unplugged = story.random.random() < 0.5 and not _told(story, "freeze")
+    how = ("unplug", name) if unplugged else ("cut", name, "*")
     story.mended(*how, by="mend")
+
+
+def _told(story: Story, what: str) -> bool:
+    """Tell whether a fault must not come to another, since of two survivors one that leads alone looked dead to all."""
+    return story.settings.get("survivors") == "2" and any(fault.what == what for fault in story.faults)
 
 
 def _flap(story: Story) -> None:
