@@ -148,13 +148,15 @@ class Takeover:
         return self._reach(job, ACTIVATE, self.switch.activate, Up)
 
     def summary(self, failover: int) -> str:
-        """Return what the last step said, or that the takeover was cut short."""
+        """Return what the last step said, or that the takeover was cut short, or did not last."""
         progress = self._progress()
         if progress is not None and progress.way == ACTIVATE and not progress.complete:
             came = f"{len(progress.done)} of {len(self.switch.activate)} commands"
             return f"it was cut short after {came}, and is undone next"
         if progress is not None and progress.failover != failover:
             return "nothing was run, and what an earlier failover took over is still here"
+        if progress is not None and progress.way == ACTIVATE and not self.stands():
+            return f"it took over, and that no longer stands here: {probed(_look(self.ours))}"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
         detail = (last and last.detail) or "there was nothing left to do"

@@ -175,7 +175,7 @@ class Invariants:
                 if entry.key not in lacking and box.host not in box.flushed:
                     raise Violation("I5", f"{entry.name} is told as flushed and is not, on {box.host}")
         if scene.schedule.kind == "proxy" and checks:
-            told = "cut short" in decision.sentence or "broken off" in decision.sentence
+            told = any(text in decision.sentence for text in ("cut short", "broken off", "no longer stands here"))
             took = decision.row in ("R1", "R9") and not told
             if took and not scene.routes.offers("proxy2"):
                 raise Violation("I5", f"{instance.name} says that it took over, and nothing is announced")
