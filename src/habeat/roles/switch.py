@@ -155,12 +155,14 @@ class Takeover:
             return f"it was cut short after {came}, and is undone next"
         if progress is not None and progress.failover != failover:
             return "nothing was run, and what an earlier failover took over is still here"
-        if progress is not None and progress.way == ACTIVATE and not self.stands():
-            return f"it took over, and that no longer stands here: {probed(_look(self.ours))}"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
         detail = (last and last.detail) or "there was nothing left to do"
-        return detail if last is None or last.outcome == "done" else f"it was broken off ({detail})"
+        if last is not None and last.outcome != "done":
+            return f"it was broken off ({detail})"
+        if progress is not None and progress.way == ACTIVATE and not self.stands():
+            return f"it took over, and that no longer stands here: {probed(_look(self.ours))}"
+        return detail
 
     # -- how a list of commands is run
 
