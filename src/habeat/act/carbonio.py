@@ -239,19 +239,29 @@ class Zmprov:
             self._good(["-s", _hostname(host), "fc", "account", *accounts])
 
     def mail_hosts(self, ids: Iterable[str]) -> dict[str, str]:
-        """Return where the directory says that accounts live, by account id; what is not an id is passed over."""
+        """Return where the directory says that accounts live, by account id; what is not an id is passed over.
+
+        Raises CarbonioError where it tells nothing: that is no proof that they live nowhere.
+        """
         wanted = [key for key in ids if MAILBOX_ID.fullmatch(key)]
         if not wanted:
             return {}
         commands = "".join(f"ga {key} zimbraId zimbraMailHost\n" for key in wanted)
         done = self.runner.run([self.binary], self.timeout, stdin=commands)
-        return _mail_hosts(done.stdout)
+        found = _mail_hosts(done.stdout)
+        if not found and _complains(done) and "NO_SUCH_ACCOUNT" not in done.stdout + done.stderr:
+            raise CarbonioError(f"zmprov ga ended with exit code {done.code}{_said(done)}")
+        return found
 
     def _good(self, args: Sequence[str]) -> Completed:
         done = self.runner.run([self.binary, *args], self.timeout)
-        if done.code != 0 or any(complaint in done.stdout for complaint in COMPLAINTS):
+        if _complains(done):
             raise CarbonioError(f"zmprov {' '.join(args[:3])} ended with exit code {done.code}{_said(done)}")
         return done
+
+
+def _complains(done: Completed) -> bool:
+    return done.code != 0 or any(complaint in done.stdout for complaint in COMPLAINTS)
 
 
 def _hostname(name: str) -> str:
