@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from habeat.machine import Circumstances
 from habeat.model import (
     Down,
@@ -58,7 +60,7 @@ def circumstances(
     now: float = 1000.0,
     paused: bool = False,
     policy: Policy | None = None,
-    **facts: bool,
+    **facts: Any,
 ) -> Circumstances:
     """Return the facts that guards look at."""
     return Circumstances(
@@ -66,9 +68,5 @@ def circumstances(
         policy=policy or Policy(),
         memory=memory or Memory(),
         pause=Pause("ann", "maintenance", 0.0) if paused else None,
-        acknowledged=facts.get("acknowledged", False),
-        begun=facts.get("begun", False),
-        repeats=facts.get("repeats", False),
-        automatic=facts.get("automatic", False),
-        relapses=facts.get("relapses", False),
+        **facts,
     )

@@ -47,6 +47,7 @@ def everything() -> Iterator[tuple[Verdict, Circumstances]]:
     switches = itertools.product([False, True], repeat=len(FLAGS))
     for state, sight, flags in itertools.product(State, Sight, switches):
         named: dict[str, Any] = dict(zip(FLAGS, flags, strict=True))
+        named["halfway"] = named["begun"]
         taken = state in (State.FAILING_OVER, State.ACTIVE, State.FAILING_BACK, State.AWAITING_FAILBACK)
         for downs, ups, paused, ended in itertools.product((0, 1, 5), (0, 5), (False, True), (None, 990.0, -90000.0)):
             memory = Memory(state.value, downs, ups, 995.0, 7, ended)
@@ -209,6 +210,14 @@ def test_what_was_rebuilt_and_is_lost_again() -> None:
     assert commands(cycles(D, D, start=active, relapses=True, acknowledged=True)) == ["A7", "A23"]
     assert commands(cycles(D, D, start=replace(active, failover_at=-90000.0), relapses=True)) == ["A7", "A23"]
     assert commands(cycles(D, D, start=active)) == ["A7", "A9"]
+
+
+def test_a_takeover_that_was_cut_short_goes_on() -> None:
+    """I7: what is half taken over goes on when the target is surely dead again, never on doubt, never while paused."""
+    active = Memory("active", failover=1, failover_at=999.0)
+    assert commands(cycles(D, D, start=active, halfway=True)) == ["A7", "A24"]
+    assert commands(cycles(N, N, start=active, halfway=True)) == ["A6", "A6"]
+    assert commands(cycles(D, D, start=active, halfway=True, paused=True)) == ["A7", "A8"]
 
 
 def test_a_leader_without_the_dead() -> None:

@@ -439,7 +439,7 @@ def test_a_second_death_in_the_failback_that_is_none(make: MakeBalancer) -> None
     assert "the other site still announces" in said(node.lab, code=3)
     node.lab.restore()
     node.spoil("give", None)
-    assert "what an earlier failover took over is still here" in said(node.lab)
+    assert "what an earlier failover took over is still to be given back" in said(node.lab)
     said(node.lab)
     assert ("standby", False) == (state(node.lab), node.here.exists())
 

@@ -51,8 +51,9 @@ class Cycle:
     """What one instance runs again and again.
 
     `plan` is made only when there is something to do. `met` tells when the target last came to us, `held` whether
-    habeat holds the HA module stopped, `taken` whether it has that or anything else to give back. `rejoin` lets a
-    Consul server that was left behind rejoin the others, and returns what it did, or None.
+    habeat holds the HA module stopped, `taken` whether it has that or anything else to give back, `halfway`
+    whether a list of commands was cut short. `rejoin` lets a Consul server that was left behind rejoin the others, and
+    returns what it did, or None.
     """
 
     target: Target
@@ -67,6 +68,7 @@ class Cycle:
     met: Callable[[], float | None]
     held: Callable[[], bool]
     taken: Callable[[], bool]
+    halfway: Callable[[], bool]
     rejoin: Callable[[Snapshot], str | None]
 
     def run(self) -> Ended:
@@ -99,6 +101,7 @@ class Cycle:
             repeats=self.traits.repeats,
             automatic=self.traits.automatic,
             relapses=self.traits.relapses,
+            halfway=self.halfway(),
             stays=self.traits.stays,
         )
 

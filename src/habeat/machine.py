@@ -85,6 +85,7 @@ class Guard(Enum):
     MANUAL = "only a person may fail back"
     ACKNOWLEDGED = "acknowledged by a person"
     LOST = "what was taken over no longer stands here, and nobody else has it; not paused"
+    HALFWAY = "a takeover, or a failback, was cut short"
     ORPHANED = "surely neither site announces it; not paused"
     RETURNED = "begun, and back for enough cycles"
     AMISS = "it does not surely stand here, or the other site has it"
@@ -118,6 +119,7 @@ class Circumstances:
     repeats: bool = False
     automatic: bool = False
     relapses: bool = False
+    halfway: bool = False
     stays: str = "What was taken over stays here"
 
 
@@ -296,6 +298,8 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
                 "{since} ago, within the cooldown of {cooldown}. Nothing is done; `habeat ack` allows the next."),
             Row("A23", _G.RELAPSED, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0,
                 "{target} is still dead, and what was rebuilt without it is lost again: {why}. Failing over again."),
+            Row("A24", _G.HALFWAY, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0,
+                "{target} is dead again, and only a part of it was taken over: {why}. Failing over again."),
             Row("A9", _G.NOT_DUE, _S.ACTIVE, _C.NONE, _L.INFO, 0, "{target} is still dead, and failed over: {why}."),
             Row("A10", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.INFO, 0,
                 "{target} is still dead: {why}. Looking for what is still on it."),
@@ -493,6 +497,7 @@ def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
         Guard.ORPHANED: verdict.orphaned and facts.pause is None,
         Guard.SPENT: facts.relapses and cooling,
         Guard.RELAPSED: facts.relapses,
+        Guard.HALFWAY: facts.halfway,
         Guard.AMISS: verdict.lost or verdict.veiled or verdict.contested,
     }
     return holds[guard]

@@ -123,8 +123,18 @@ def cycle_of(
         met=lambda: float(journal.noted(ASKED) or 0.0) or None,
         held=lambda: journal.noted(HELD) is not None,
         taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
+        halfway=lambda: _halfway(config, journal.noted(switched(target))),
         rejoin=rejoin,
     )
+
+
+def _halfway(config: Config, noted: str | None) -> bool:
+    """Tell whether a list of a switch's commands was cut short, by the journal's note."""
+    if noted is None or not config.runs("activate"):
+        return False
+    from habeat.roles.switch import progress_of  # noqa: PLC0415  only while something was taken over
+
+    return not progress_of(noted).whole
 
 
 def observer_of(config: Config, journal: Journal, target: Target, edges: Edges = REAL) -> Observer:

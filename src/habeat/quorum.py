@@ -103,6 +103,11 @@ class Recovery:
         """Tell whether Consul may have been started with the new configuration."""
         return self.stage in (Stage.WRITTEN, Stage.PROVED)
 
+    @property
+    def unread(self) -> bool:
+        """Tell whether a peers.json that is there is this recovery's, and not yet taken in by Consul."""
+        return self.stage in (Stage.SAVED, Stage.WRITTEN)
+
 
 def outlook(configuration: Configuration, here: Sequence[str], site: str) -> str:
     """Return what becomes of the quorum when the other `site` is lost, as a clause that follows its name."""

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from habeat.act.raft_folder import RAFT, RaftFolder
+from habeat.act.raft_folder import PEERS, RAFT, RaftFolder
 from habeat.act.unit import ENDED, Unit
 from habeat.consul import Consul
 from habeat.errors import CommandError, FolderError, HabeatError, HttpError, HttpRefusedError
@@ -132,6 +132,9 @@ class Recoverer:
         """Stop this host's Consul server, unless it was already started with the new configuration."""
         if (done := self._nothing_to_do()) is not None:
             return done
+        recovery = self._recovery()
+        if recovery is not None and recovery.backup and self.unit.state() not in ENDED:
+            self._note(replace(recovery, backup="", stage=Stage.PREPARED))  # it ran since that copy was made
         self._halt()
         return Done(f"{self.unit.name} is stopped, and nobody has raft's database open")
 
@@ -279,7 +282,7 @@ class Recoverer:
         words = [word for word in heard.values() if isinstance(word, Word)]
         known = max([self._epoch(), *(word.epoch for word in words)], key=lambda epoch: epoch.number)
         plans = [w.recovery for w in living.values() if w and w.recovery and w.recovery.stage is not Stage.UNDONE]
-        newer = next((plan for plan in plans if plan.epoch.number > self._epoch().number), None)
+        newer = next((plan for plan in plans if self._is_ahead(plan)), None)
         if newer is not None:
             if own not in {peer.id for peer in newer.peers}:
                 return Waiting(f"Consul is being rebuilt without this server in {newer.epoch}; then it rejoins clean")
@@ -352,15 +355,19 @@ class Recoverer:
 
         Their history has begun, so it is followed even where the other site is no longer surely dead.
         """
-        own, epoch, recovery = self._own_id(), self._epoch(), self._recovery()
+        own, recovery = self._own_id(), self._recovery()
         if recovery is not None and recovery.begun:
             return None
         words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
         for plan in (word.recovery for word in words):
-            new = plan and (plan.epoch.number > epoch.number or plan.epoch.id == epoch.id)
-            if plan and new and plan.begun and own in {peer.id for peer in plan.peers}:
+            if plan and self._is_ahead(plan) and plan.begun and own in {peer.id for peer in plan.peers}:
                 return plan if isinstance(self.leader(), Down) or self.unit.state() in ENDED else None
         return None
+
+    def _is_ahead(self, plan: Recovery) -> bool:
+        """Tell whether a plan of another is one to follow: a newer one, or ours, from which a reboot put us back."""
+        epoch = self._epoch()
+        return plan.epoch.number > epoch.number or plan.epoch.id == epoch.id
 
     def _follow(self, job: Job, plan: Recovery) -> Outcome:
         """Write the file that the others of this site wrote."""
@@ -399,7 +406,7 @@ class Recoverer:
 
     def _taken_in(self, recovery: Recovery | None) -> bool:
         """Tell whether Consul was started with the new configuration: then there is no way back but the copy."""
-        return recovery is not None and recovery.begun and not self.folder.has(f"{RAFT}/peers.json")
+        return recovery is not None and recovery.begun and not self.folder.has(f"{RAFT}/{PEERS}")
 
     def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
         """Start Consul with its old data.
@@ -410,10 +417,11 @@ class Recoverer:
             if self.unit.state() in ENDED:
                 self.unit.start()
             return Waiting(UNDONE.format(backup=recovery.backup))
-        if recovery is not None and recovery.begun:
+        if recovery is not None and self.folder.has(f"{RAFT}/{PEERS}"):
             self._halt()
             if self._taken_in(recovery):
                 return Waiting("Consul took the new configuration in at this moment")
+            self._note(replace(recovery, stage=Stage.SAVED))
             self.folder.remove_peers()
         if recovery is not None:
             self.journal.note(RECOVERY, None)

@@ -179,7 +179,7 @@ class Returning:
             now=self.edges.clock(),
             boot=self.edges.boot_id(),
             recent=config.guard.recent,
-            cut_off=recovery is not None and recovery.stage is Stage.WRITTEN and self.folder.has(f"{RAFT}/{PEERS}"),
+            cut_off=recovery is not None and recovery.unread and self.folder.has(f"{RAFT}/{PEERS}"),
             allowed=self.journal.noted(ALLOWED) == self.edges.boot_id(),
             empty=not self.folder.has(RAFT),
         )

@@ -38,6 +38,16 @@ class Progress:
     done: Sequence[str] = ()
     complete: bool = False
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether all was taken over, and nothing given back since."""
+        return self.way == ACTIVATE and self.complete
+
+
+def progress_of(noted: str) -> Progress:
+    """Return how far a list came, from the journal's note."""
+    return known(Progress, json.loads(noted))
+
 
 @dataclass(frozen=True)
 class Takeover:
@@ -154,7 +164,7 @@ class Takeover:
             came = f"{len(progress.done)} of {len(self.switch.activate)} commands"
             return f"it was cut short after {came}, and is undone next"
         if progress is not None and progress.failover != failover:
-            return "nothing was run, and what an earlier failover took over is still here"
+            return "nothing was run, and what an earlier failover took over is still to be given back"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
         last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
         detail = (last and last.detail) or "there was nothing left to do"
@@ -228,7 +238,7 @@ class Takeover:
 
     def _progress(self) -> Progress | None:
         noted = self.journal.noted(self.note)
-        return known(Progress, json.loads(noted)) if noted else None
+        return progress_of(noted) if noted else None
 
     def _note(self, progress: Progress) -> None:
         self.journal.note(self.note, json.dumps(asdict(progress)))

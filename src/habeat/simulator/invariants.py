@@ -40,6 +40,7 @@ REMEMBERED = 70.0
 LATE = 600.0
 QUIET = 2
 FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back")
+NOT_SO = ("cut short", "broken off", "no longer stands here", "still to be given back")
 TOLD = ("R1", "R2", "R9", "R5")
 MOVING = ("suspect", "failing_over")
 
@@ -61,6 +62,7 @@ class Invariants:
         self.acknowledged: set[str] = set()
         self.finished: dict[str, float] = {}
         self.led: set[int] = set()
+        self.before: dict[str, History | None] = {}
         self.disturbed_at = BEGIN
         self.quiet = 0
         scene.carbonio.moved.append(self._moved)
@@ -149,7 +151,11 @@ class Invariants:
             raise Violation("I8", f"{instance.name} says no whole sentence: {sentence!r}")
         if decision.row in STARTS:
             self._cooled(instance, now)
+            if self.scene.schedule.kind == "quorum":
+                self.before[instance.name] = self.scene.mesh.servers[instance.name].data
             self.acknowledged.discard(instance.name)
+        if "with its old data" in sentence:
+            self._unchanged(instance)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
         if decision.row in TOLD and now - max(self.disturbed_at, instance.thawed_at) > CALM:
@@ -166,6 +172,11 @@ class Invariants:
         """Tell whether a clock jumps in this schedule: habeat measures across its runs by the machine's clock."""
         return any(fault.what == "jump" for fault in self.scene.schedule.faults)
 
+    def _unchanged(self, instance: Instance) -> None:
+        """Demand that Consul has the data that it had before this failover."""
+        if self.scene.mesh.servers[instance.name].data is not self.before[instance.name]:
+            raise Violation("I5", f"{instance.name} says that Consul runs with its old data, and it does not")
+
     def _so(self, instance: Instance, decision: Decision) -> None:
         """Demand that what is told as done is so."""
         scene, checks = self.scene, self.scene.schedule.setting("checks") == "on"
@@ -180,7 +191,7 @@ class Invariants:
                 if entry.key not in lacking and box.host not in box.flushed:
                     raise Violation("I5", f"{entry.name} is told as flushed and is not, on {box.host}")
         if scene.schedule.kind == "proxy" and checks:
-            told = any(text in decision.sentence for text in ("cut short", "broken off", "no longer stands here"))
+            told = any(text in decision.sentence for text in NOT_SO)
             took = decision.row in ("R1", "R9") and not told
             if took and not scene.routes.offers("proxy2"):
                 raise Violation("I5", f"{instance.name} says that it took over, and nothing is announced")
