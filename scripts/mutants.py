@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 1500
 QUICK = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_simulator.py")
+REAL = ("test_quorum_mesh.py",)
 SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")
 
 
@@ -73,6 +74,10 @@ BY_HAND = (
     Mutant("the epoch is told after the file", "roles/consulserver.py", "        self.journal.note(EPOCH, to_json(recovery.epoch))\n        try:\n            self.folder.write_peers(peers_json(recovery.peers))\n", "        try:\n            self.folder.write_peers(peers_json(recovery.peers))\n            self.journal.note(EPOCH, to_json(recovery.epoch))\n"),
     Mutant("the epoch is not told", "roles/consulserver.py", "        self.journal.note(EPOCH, to_json(recovery.epoch))\n", ""),
     Mutant("no copy before the file", "roles/consulserver.py", "            self.folder.copy(RAFT, name)\n", "            pass\n"),
+    Mutant("a copy from before Consul ran again counts", "roles/consulserver.py", "        if recovery is not None and recovery.backup and self.unit.state() not in ENDED:", "        if recovery is not None and False:"),
+    Mutant("what is put back looks as if it was taken in", "roles/consulserver.py", "            self._note(replace(recovery, stage=Stage.SAVED))\n            self.folder.remove_peers()\n", "            self.folder.remove_peers()\n"),
+    Mutant("what is written and not yet noted is started", "quorum.py", "return self.stage in (Stage.SAVED, Stage.WRITTEN)", "return self.stage is Stage.WRITTEN"),
+    Mutant("its own epoch is not followed", "roles/consulserver.py", "        return plan.epoch.number > epoch.number or plan.epoch.id == epoch.id\n", "        return plan.epoch.number > epoch.number\n"),
     Mutant("who comes back before the file does not count", "roles/consulserver.py", "        if back := self._answering():", "        if back := []:"),
     Mutant("old data leads", "roles/consulserver.py", "        if (old := self._outdated(job, saved)) is not None:", "        if (old := None) is not None:"),
     Mutant("nobody waits for the other survivors", "roles/consulserver.py", "        if behind:\n", "        if False:\n"),
@@ -114,7 +119,7 @@ def hunted(mutant: Mutant, folder: Path) -> str | None:
     if done.returncode != 0:
         found = json.loads(done.stdout or "{}").get("violations") or [{}]
         return f"simulator: {found[0].get('invariant') or 'it breaks'}"
-    for tests in (QUICK, SLOW):
+    for tests in (QUICK, SLOW, REAL):
         paths = [str(ROOT / "tests" / name) for name in tests]
         tested = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
         done = subprocess.run(tested, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)

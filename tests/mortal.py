@@ -27,13 +27,16 @@ passed: list[str] = []
 
 
 def arm(die_at: int | str, names: Path) -> None:
-    """Put the boundaries in, and let the process die at one of them."""
+    """Put the boundaries in, and let the process die at one: by its number, or its name, or its name after another's."""
+    stages = die_at.split(", ") if isinstance(die_at, str) else []
 
     def boundary(name: str) -> None:
         passed.append(name)
         if die_at == 0:
             names.write_text("\n".join(passed), encoding="utf-8")
-        if die_at in (len(passed), name):
+        if stages and stages[0] == name:
+            stages.pop(0)
+        if die_at == len(passed) or (isinstance(die_at, str) and not stages):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def both_sides(owner: Any, method: str, name: str) -> None:

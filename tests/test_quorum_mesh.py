@@ -350,7 +350,7 @@ def test_a_return_in_mid_recovery_is_put_back(make_quorum: MakeLab) -> None:
     lab.testify(svc1="up", svc3="up")
     assert [0, 0] == [start.wait(60) for start in lab.boot("svc1", "svc3")]
     cycle = lab.check("svc2")
-    assert "runs with its old data, since the other site is no longer surely dead" in cycle.sentence
+    assert "runs, and nothing is rebuilt here, since the other site is no longer surely dead" in cycle.sentence
     eventually(lambda: lab.voters("svc2") == sorted(THREE), "the old cluster is back", 60)
     assert 200 == lab.api("svc2", "GET", "/v1/kv/before?consistent")[0]
     eventually(lambda: lab.check("svc2").states == ("standby",), "it is over")
@@ -393,6 +393,11 @@ def test_a_server_that_was_left_behind_rejoins_by_itself(make_quorum: MakeLab) -
     lab.check("svc1")
     assert not list(lab.data("svc1").glob("raft.habeat-*"))
     lab.net.mend_paths()
+    assert 0 == lab.run("svc1", "pause", "--reason", "we look").returncode
+    lab.check("svc1")
+    assert not list(lab.data("svc1").glob("raft.habeat-*")), "it was paused"
+    assert 0 == lab.run("svc1", "resume").returncode
+    assert -9 == lab.mortal("svc1", "after set_aside, before command", lab.folder / "names"), "Consul is stopped"
     lab.check("svc1")
     said = (lab.folder / "svc1" / "habeat.log").read_text(encoding="utf-8")
     assert "Consul was rebuilt without this server, which rejoins" in said, said

@@ -151,7 +151,7 @@ class Recoverer:
             self.folder.copy(RAFT, name)
         except FolderError as error:
             self.unit.start()
-            return Failed(f"the raft folder was not copied, and {self.unit.name} was started as it was: {error}")
+            return Failed(f"the raft folder was not copied, and {self.unit.name} was started again: {error}")
         self._note(replace(recovery, backup=name, stage=Stage.SAVED))
         return Done(f"the raft folder is copied to {self.folder.path / name}")
 
@@ -163,7 +163,7 @@ class Recoverer:
         self._halt()
         if back := self._answering():
             self.unit.start()
-            return Waiting(f"{', '.join(back)} answers again, so {self.unit.name} was started as it was")
+            return Waiting(f"{', '.join(back)} answers again, so {self.unit.name} was started again")
         return self._write(recovery)
 
     def _write(self, recovery: Recovery) -> Outcome:
@@ -173,12 +173,12 @@ class Recoverer:
             self.folder.write_peers(peers_json(recovery.peers))
         except FolderError as error:
             self.unit.start()
-            return Failed(f"peers.json was not written, and {self.unit.name} was started as it was: {error}")
+            return Failed(f"peers.json was not written, and {self.unit.name} was started again: {error}")
         self._note(replace(recovery, stage=Stage.WRITTEN))
         return Done(f"peers.json names {_named(recovery.peers)}")
 
     def start(self, job: Job) -> Outcome:
-        """Start Consul: with the new configuration, or as it was if the other site is no longer surely dead."""
+        """Start Consul: with the new configuration, or without it if the other site is no longer surely dead."""
         recovery = self._recovery()
         if recovery is not None and recovery.stage is Stage.UNDOING:
             self._undo(recovery)
@@ -409,7 +409,7 @@ class Recoverer:
         return recovery is not None and recovery.begun and not self.folder.has(f"{RAFT}/{PEERS}")
 
     def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
-        """Start Consul with its old data.
+        """Start Consul with its old data, or with none, if its guard says so.
 
         An epoch that was told stays: who heard of it and threw its data away rejoins this server and its old data.
         """
@@ -427,7 +427,7 @@ class Recoverer:
             self.journal.note(RECOVERY, None)
         if self.unit.state() in ENDED:
             self.unit.start()
-        told = f"{self.unit.name} runs with its old data, since the other site is no longer surely dead"
+        told = f"{self.unit.name} runs, and nothing is rebuilt here, since the other site is no longer surely dead"
         return Done(told) if job.command is Command.CLOSE else Waiting(told)
 
     def _broken(self, recovery: Recovery | None, why: str) -> Outcome:

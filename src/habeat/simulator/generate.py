@@ -202,7 +202,12 @@ def _orphan(story: Story, back: float) -> None:
             (),
             (("service", "proxy1", "off"),),
             (("cut", "proxy1", "proxy2"),),
-            (("cut", "proxy1", "proxy2"), ("consul", "proxy2", "filtered"), ("hetrix", "paused")),
+            (
+                ("cut", "proxy1", "proxy2"),
+                ("consul", "proxy2", "filtered"),
+                ("hetrix", "paused"),
+                ("vcenter", "silent"),
+            ),
             (("kill", "proxy1"),),
         )
     )
@@ -221,6 +226,7 @@ def _orphan(story: Story, back: float) -> None:
         "mend",
         "consul proxy2 well",
         "hetrix well",
+        "vcenter well",
     )
     for mend in mends:
         word, *rest = mend.split()

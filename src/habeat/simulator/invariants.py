@@ -16,6 +16,7 @@ L   liveness: a target that is dead for good, where somebody able can tell, is f
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING
 from habeat.cycle import Ended
 from habeat.grounds import conclude, grounds_from_json
 from habeat.machine import Command, Decision, State
+from habeat.quorum import epoch_of, recovery_of
+from habeat.roles import EPOCH, RECOVERY
 from habeat.simulator.instance import Instance
 from habeat.simulator.mail import Mailbox
 from habeat.simulator.mesh import History
@@ -112,6 +115,34 @@ class Invariants:
             if self.scene.routes.announces("proxy1") and now - max(other.since, self.disturbed_at) > CALM:
                 raise Violation("I1", f"{instance.name} takes over what the other site announces")
 
+    def rebuilds(self, instance: Instance) -> None:
+        """Check peers.json, which is about to be written."""
+        scene, name, journal = self.scene, instance.name, instance.journal(Process())
+        recovery = recovery_of(json.loads(journal.noted(RECOVERY) or "null"))
+        if recovery is None or epoch_of(json.loads(journal.noted(EPOCH) or "null")).id != recovery.epoch.id:
+            raise Violation("I3", f"{name} writes peers.json before it tells the epoch")
+        server = scene.mesh.servers[name]
+        if (server.data, server.starts) not in scene.folders.get(name, {}).values():
+            raise Violation("I3", f"{name} writes peers.json, and has no copy of its data as it is now")
+        if instance.decisions[-1][1].command is not Command.ACTIVATE:
+            return  # it follows others, whose history has begun
+        back = [host for host in scene.targets(instance) if scene.world.talk(name, host)]
+        if back and self.disturbed_at < instance.process.step_at:
+            raise Violation("I1", f"{name} writes peers.json, and {back[0]} answers")
+        if recovery.epoch.by == f"server-{name}":
+            began = journal.failover(recovery.failover).started_at - instance.offset
+            for peer in recovery.peers:
+                self._agreed(scene.instances[peer.node.removeprefix("server-")], began)
+
+    def _agreed(self, survivor: Instance, began: float) -> None:
+        """Demand that another survivor called the other site dead at some time since a failover began, or before."""
+        earlier = [decision for at, decision in survivor.decisions if at < began][-1:]
+        later = [decision for at, decision in survivor.decisions if at >= began]
+        if not any(decision.after is State.FAILING_OVER for decision in (*earlier, *later)):
+            raise Violation(
+                "I1", f"the quorum is rebuilt with {survivor.name}, which does not call the other site dead"
+            )
+
     def _dead(self, instance: Instance, command: str) -> None:
         """Demand that the last cycles truly saw a dead target."""
         policy = instance.config.policy
@@ -152,9 +183,9 @@ class Invariants:
         if decision.row in STARTS:
             self._cooled(instance, now)
             if self.scene.schedule.kind == "quorum":
-                self.before[instance.name] = self.scene.mesh.servers[instance.name].data
+                self.before[instance.name] = self.scene.mesh.servers[instance.name].begun
             self.acknowledged.discard(instance.name)
-        if "with its old data" in sentence:
+        if "nothing is rebuilt here" in sentence:
             self._unchanged(instance)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
@@ -173,9 +204,9 @@ class Invariants:
         return any(fault.what == "jump" for fault in self.scene.schedule.faults)
 
     def _unchanged(self, instance: Instance) -> None:
-        """Demand that Consul has the data that it had before this failover."""
-        if self.scene.mesh.servers[instance.name].data is not self.before[instance.name]:
-            raise Violation("I5", f"{instance.name} says that Consul runs with its old data, and it does not")
+        """Demand that Consul took no peers.json in during this failover."""
+        if self.scene.mesh.servers[instance.name].begun is not self.before.get(instance.name):
+            raise Violation("I5", f"{instance.name} says that nothing is rebuilt there, and it is")
 
     def _so(self, instance: Instance, decision: Decision) -> None:
         """Demand that what is told as done is so."""

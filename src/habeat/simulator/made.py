@@ -282,25 +282,28 @@ class _Folder(_Within, RaftFolder):
         if self.made.instance.name in self.made.instance.scene.full:
             raise FolderError("No space left on device")
         if target not in self._kept():
-            self._kept()[target] = self._server().data if source == "raft" else self._kept()[source]
+            server = self._server()
+            self._kept()[target] = (server.data, server.starts) if source == "raft" else self._kept()[source]
         self.made.point("after folder copy")
 
     def set_aside(self, target: str) -> None:
         self.made.point("before folder set_aside")
         server = self._server()
-        self._kept()[target], server.data, server.peers = server.data, None, None
+        self._kept()[target] = (server.data, server.starts)
+        server.data, server.peers = None, None
         self.made.point("after folder set_aside")
 
     def restore(self, backup: str, aside: str) -> None:
         self.made.point("before folder restore")
         server = self._server()
         if aside not in self._kept():
-            self._kept()[aside] = server.data
-            server.data, server.peers = self._kept()[backup], None
+            self._kept()[aside] = (server.data, server.starts)
+            (server.data, _), server.peers = self._kept()[backup], None
         self.made.point("after folder restore")
 
     def write_peers(self, text: str) -> None:
         self.made.point("before folder write_peers")
+        self.made.instance.scene.invariants.rebuilds(self.made.instance)
         self._server().peers = tuple(sorted(item["id"] for item in json.loads(text)))
         self.made.point("after folder write_peers")
 

@@ -48,13 +48,18 @@ class History:
 
 @dataclass
 class Server:
-    """One Consul server; `data` is None for a clean one, `peers` what its peers.json says."""
+    """One Consul server; `data` is None for a clean one, `peers` what its peers.json says, `begun` what that began.
+
+    `starts` counts how often it was started: what it has is written to while it runs.
+    """
 
     host: str
     id: str
     data: History | None
     running: bool = True
     peers: tuple[str, ...] | None = None
+    begun: History | None = None
+    starts: int = 0
 
 
 @dataclass
@@ -195,6 +200,7 @@ class Mesh:
             self.broken[host] -= 1
             return
         server.running = True
+        server.starts += 1
         if server.peers is not None and server.data is not None:
             place = (server.data.number, server.peers)
             if place not in self.forks:
@@ -203,7 +209,8 @@ class Mesh:
                 voters = {peer: peer.removeprefix("id-") for peer in server.peers}
                 self.forks[place] = History(len(self.histories), voters, keys)
                 self.histories.append(self.forks[place])
-            server.data, server.peers = self.forks[place], None
+            server.data = server.begun = self.forks[place]
+            server.peers = None
         self.world.change()
 
     def stop(self, host: str) -> None:
