@@ -98,9 +98,10 @@ class Consul:
         listed = found if isinstance(found, list) else []
         return {str(item.get("Addr")): int(item.get("Status") or 0) for item in listed if isinstance(item, dict)}
 
-    def raft(self) -> Configuration:
-        """Return who votes, as the leader knows it; needs operator:read."""
-        found = self._good(self._call("GET", "/v1/operator/raft/configuration")).json()
+    def raft(self, *, stale: bool = False) -> Configuration:
+        """Return who votes, as the leader knows it, or, where there is none (`stale`), this server; operator:read."""
+        path = "/v1/operator/raft/configuration"
+        found = self._good(self._call("GET", f"{path}?stale" if stale else path)).json()
         try:
             return Configuration(tuple(map(_server, found["Servers"])), int(found["Index"]))
         except (KeyError, TypeError, ValueError) as error:

@@ -78,6 +78,7 @@ class Stage(Enum):
     SAVED = "saved"  # the raft folder is copied
     WRITTEN = "written"  # the epoch is told to whoever asks, and peers.json is there, or was taken in by Consul
     PROVED = "proved"  # a leader, a consistent read and a write were seen
+    LOST = "lost"  # servers that had returned to it were lost again, and its quorum with them
     UNDOING = "undoing"  # the copy is being put back
     UNDONE = "undone"
 
@@ -101,12 +102,12 @@ class Recovery:
     @property
     def begun(self) -> bool:
         """Tell whether Consul may have been started with the new configuration."""
-        return self.stage in (Stage.WRITTEN, Stage.PROVED)
+        return self.stage in (Stage.WRITTEN, Stage.PROVED, Stage.LOST)
 
     @property
     def unread(self) -> bool:
         """Tell whether a peers.json that is there is this recovery's, and not yet taken in by Consul."""
-        return self.stage in (Stage.SAVED, Stage.WRITTEN)
+        return self.stage in (Stage.SAVED, Stage.WRITTEN, Stage.UNDOING)
 
 
 def outlook(configuration: Configuration, here: Sequence[str], site: str) -> str:

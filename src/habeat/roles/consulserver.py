@@ -109,6 +109,8 @@ class Recoverer:
         if not (ours and recovery is not None and recovery.begun) and self._needless():
             return Done("Consul has a leader, so there is nothing to rebuild")
         if recovery is not None and ours:
+            if recovery.begun and not self._needless() and (recovery.stage is Stage.LOST or self._left_behind()):
+                return self._prepare(job)
             if recovery.stage is not Stage.UNDONE:
                 return Done(f"{recovery.epoch} with {_named(recovery.peers)} is under way ({recovery.stage.value})")
             if not self.journal.acknowledged(job.failover, since=recovery.moved_at):
@@ -199,7 +201,7 @@ class Recoverer:
             self.journal.note(ALLOWED, None)
         return Done(f"{self.unit.name} is started")
 
-    def prove(self, _job: Job) -> Outcome:
+    def prove(self, job: Job) -> Outcome:
         """Wait for a leader, and prove a consistent read and a write; from then on Consul tells the epoch itself."""
         recovery = self._recovery()
         if recovery is None or not recovery.begun:
@@ -207,12 +209,7 @@ class Recoverer:
             return Done("nothing was rebuilt")
         why = self._await_leader()
         if why is not None:
-            if not why.startswith(f"Consul {NO_LEADER}"):
-                return Failed(f"it cannot be told whether Consul has a leader: {why}")
-            late = [peer for peer in self._others(recovery) if not self._follows(peer, recovery)]
-            if late:
-                return Waiting(f"there is no leader yet, since {_named(late)} has not followed yet ({why})")
-            return self._broken(recovery, f"after {LEADER_WAIT:g} s {why}")
+            return self._leaderless(job, recovery, why)
         proved = "a consistent read and a write"
         try:
             self.consul.put(self.key, to_json(recovery.epoch))
@@ -224,6 +221,35 @@ class Recoverer:
         saved = self._save()
         self._note(replace(recovery, stage=Stage.PROVED))
         return Done(f"Consul has a leader again, proved by {proved}; {saved}")
+
+    def _leaderless(self, job: Job, recovery: Recovery, why: str) -> Outcome:
+        """Return what becomes of a recovery that brought no leader."""
+        if not why.startswith(f"Consul {NO_LEADER}"):
+            return Failed(f"it cannot be told whether Consul has a leader: {why}")
+        late = [peer for peer in self._others(recovery) if not self._follows(peer, recovery)]
+        if late:
+            return Waiting(f"there is no leader yet, since {_named(late)} has not followed yet ({why})")
+        if job.command is Command.ACTIVATE and (lost := self._lost_again(job, recovery)) is not None:
+            return Waiting(f"{why}; {lost}")
+        return self._broken(recovery, f"after {LEADER_WAIT:g} s {why}")
+
+    def _lost_again(self, job: Job, recovery: Recovery) -> str | None:
+        """Return what becomes of a rebuilt quorum that fell with servers which had returned to it, None if none had.
+
+        What they agreed on is here too, unless they were a majority by themselves.
+        """
+        found, saved = self.consul.raft(stale=True), self._saved()
+        gone = len(found.among(self.there))
+        if saved is None or not gone or not self._taken_in(recovery) or len(found.among(self.here)) >= found.needed:
+            return None
+        if gone >= found.needed and not self.journal.acknowledged(job.failover, since=recovery.moved_at):
+            return (
+                f"{gone} of the {len(found.voters)} that vote now stand in the other site, and may have gone on without "
+                "this server: what was written there would be lost; `habeat ack` allows it"
+            )
+        self.journal.note(SAVED, to_json(replace(found, at=saved.at, boot=saved.boot)))
+        self._note(replace(recovery, stage=Stage.LOST))
+        return f"{recovery.epoch} fell with servers that had returned to it; the next cycle rebuilds it anew"
 
     def voters(self, _job: Job) -> Outcome:
         """Take out of raft's configuration whoever is neither among those that rebuilt it nor alive."""
@@ -365,9 +391,16 @@ class Recoverer:
         return None
 
     def _is_ahead(self, plan: Recovery) -> bool:
-        """Tell whether a plan of another is one to follow: a newer one, or ours, from which a reboot put us back."""
-        epoch = self._epoch()
-        return plan.epoch.number > epoch.number or plan.epoch.id == epoch.id
+        """Tell whether a plan of another is one to follow: a newer one, or that of our epoch, if we were put back."""
+        epoch, recovery = self._epoch(), self._recovery()
+        begun = recovery is not None and recovery.begun and recovery.epoch.id == epoch.id
+        return plan.epoch.number > epoch.number or (plan.epoch.id == epoch.id and not begun)
+
+    def _left_behind(self) -> bool:
+        """Tell whether another survivor has begun a newer epoch, and counts on this server."""
+        words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
+        plans = [word.recovery for word in words if word.recovery is not None]
+        return any(self._is_ahead(plan) and self._own_id() in {peer.id for peer in plan.peers} for plan in plans)
 
     def _follow(self, job: Job, plan: Recovery) -> Outcome:
         """Write the file that the others of this site wrote."""

@@ -257,6 +257,8 @@ class Mesh:
         if words[:2] == ["agent", "members"]:
             return _json([self._member(name) for name in self.world.hosts if name in self.servers or name != host])
         history = self.leader(host)
+        if words[:2] == ["operator", "raft"] and "stale" in query and host in self.servers and trouble != "denied":
+            history = history or self.servers[host].data
         if words[:2] == ["status", "leader"]:
             return _json(f"{next(iter(sorted(history.group)))}:8300" if history else "")
         if history is None:
