@@ -19,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 1500
-QUICK = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_simulator.py")
+PURE = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py")
+SCENARIOS = ("test_simulator.py",)
 REAL = ("test_quorum_mesh.py",)
 SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")
 
@@ -115,13 +116,18 @@ def hunted(mutant: Mutant, folder: Path) -> str | None:
     if text.count(mutant.old) != 1:
         sys.exit(f"{mutant.what}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}")
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    return _hunt(folder / "src")
+
+
+def _hunt(source: Path) -> str | None:
+    """Return what finds the fault in these sources: the simulator, then the tests, the quick ones first; or None."""
+    environment = {**os.environ, "PYTHONPATH": str(source)}
     command = [sys.executable, "-m", "habeat", "simulate", "--runs", str(RUNS), "--seed", "mutants", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         found = json.loads(done.stdout or "{}").get("violations") or [{}]
         return f"simulator: {found[0].get('invariant') or 'it breaks'}"
-    for tests in (QUICK, SLOW, REAL):
+    for tests in (PURE, SCENARIOS, SLOW, REAL):
         paths = [str(ROOT / "tests" / name) for name in tests]
         tested = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
         done = subprocess.run(tested, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)

@@ -244,8 +244,8 @@ class Recoverer:
             return None
         if gone >= found.needed and not self.journal.acknowledged(job.failover, since=recovery.moved_at):
             return (
-                f"{gone} of the {len(found.voters)} that vote now stand in the other site, and may have gone on without "
-                "this server: what was written there would be lost; `habeat ack` allows it"
+                f"{gone} of the {len(found.voters)} that vote now stand in the other site, and may have gone on "
+                "without this one: what was written there would be lost; `habeat ack` allows it"
             )
         self.journal.note(SAVED, to_json(replace(found, at=saved.at, boot=saved.boot)))
         self._note(replace(recovery, stage=Stage.LOST))
