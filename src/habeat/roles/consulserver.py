@@ -134,18 +134,16 @@ class Recoverer:
         """Stop this host's Consul server, unless it was already started with the new configuration."""
         if (done := self._nothing_to_do()) is not None:
             return done
-        recovery = self._recovery()
-        if recovery is not None and recovery.backup and self.unit.state() not in ENDED:
-            self._note(replace(recovery, backup="", stage=Stage.PREPARED))  # it ran since that copy was made
         self._halt()
         return Done(f"{self.unit.name} is stopped, and nobody has raft's database open")
 
     def backup(self, _job: Job) -> Outcome:
         """Copy the raft folder."""
-        recovery = self._recovery()
-        if (done := self._nothing_to_do()) is not None or recovery is None:
-            return done or Done("there is nothing to rebuild")
+        if (done := self._nothing_to_do()) is not None:
+            return done
         self._halt()
+        if (recovery := self._recovery()) is None:
+            return Done("there is nothing to rebuild")
         moment = datetime.fromtimestamp(self.clock(), timezone.utc)
         name = recovery.backup or f"{RAFT}.habeat-{moment:%Y%m%dT%H%M%SZ}-before-epoch-{recovery.epoch.number}"
         self._note(replace(recovery, backup=name))
@@ -391,10 +389,14 @@ class Recoverer:
         return None
 
     def _is_ahead(self, plan: Recovery) -> bool:
-        """Tell whether a plan of another is one to follow: a newer one, or that of our epoch, if we were put back."""
+        """Tell whether a plan of another is one to follow: a newer one, or that of our epoch which waits for us.
+
+        It does where we were put back after we had told that epoch; one that is proved waits for nobody.
+        """
         epoch, recovery = self._epoch(), self._recovery()
         begun = recovery is not None and recovery.begun and recovery.epoch.id == epoch.id
-        return plan.epoch.number > epoch.number or (plan.epoch.id == epoch.id and not begun)
+        waits = plan.epoch.id == epoch.id and plan.stage is Stage.WRITTEN and not begun
+        return waits or plan.epoch.number > epoch.number
 
     def _left_behind(self) -> bool:
         """Tell whether another survivor has begun a newer epoch, and counts on this server."""
@@ -405,7 +407,7 @@ class Recoverer:
     def _follow(self, job: Job, plan: Recovery) -> Outcome:
         """Write the file that the others of this site wrote."""
         recovery = self._recovery()
-        if recovery is None or recovery.epoch.id != plan.epoch.id:
+        if recovery is None or recovery.epoch.id != plan.epoch.id or recovery.stage is Stage.UNDONE:
             self._begin(job, plan.epoch, plan.peers, "")
         outcome = self.backup(job)
         recovery = self._recovery()
@@ -430,6 +432,9 @@ class Recoverer:
     def _halt(self) -> None:
         """Stop Consul where it runs, and make sure that no process has the database open."""
         if self.unit.state() not in ENDED:
+            recovery = self._recovery()
+            if recovery is not None and recovery.stage in (Stage.PREPARED, Stage.SAVED):
+                self._note(replace(recovery, backup="", stage=Stage.PREPARED))  # it ran since that copy was made
             self.unit.stop()
         deadline = self.ticks() + QUIET_WAIT
         while self.folder.busy():
