@@ -22,6 +22,7 @@ test: lint
 slow: $(VENV)/.dev
 	$(BIN)/python scripts/servers.py .servers
 	HABEAT_SLOW=1 $(BIN)/python -m pytest tests/test_quorum_kill.py
+	$(BIN)/python -m pytest -m slow tests
 
 # The fault simulator on all processors: 100,000 schedules take less than half an hour on two.
 simulate: $(VENV)/.run

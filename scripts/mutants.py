@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 1500
-PURE = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py")
+PURE = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_saga.py")
 SCENARIOS = ("test_simulator.py",)
 REAL = ("test_quorum_mesh.py",)
 SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")

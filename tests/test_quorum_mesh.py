@@ -209,6 +209,7 @@ def test_the_dead_return_alone_and_are_held(make_quorum: MakeLab) -> None:
     assert set() == joined(lab, acknowledged, "since")
 
 
+@pytest.mark.slow
 def test_without_the_guard_a_lonely_return_loses_writes(make_quorum: MakeLab) -> None:
     """This is why there is a guard: two leaders serve, and what one of them acknowledged is gone when they meet."""
     lab = make_quorum(guard=False)
