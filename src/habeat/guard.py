@@ -99,13 +99,18 @@ def behind(epoch: Epoch, heard: Sequence[Heard]) -> list[str]:
     return [address for address, word in words if word.server and word.epoch.number < epoch.number]
 
 
+def _words(heard: Sequence[Heard]) -> tuple[list[Word], Epoch]:
+    """Return what was said, and the newest epoch in it."""
+    words = [item.word for item in heard if isinstance(item.word, Word)]
+    return words, max((word.epoch for word in words), key=lambda epoch: epoch.number, default=Epoch())
+
+
 def overtaken(own: str, epoch: Epoch, heard: Sequence[Heard]) -> Epoch | None:
     """Return the newer epoch in which Consul was rebuilt without the server `own`, whose data is of `epoch`, or None.
 
     While nobody has proved that it has a leader, or where it counts on this server, it is not that.
     """
-    words = [item.word for item in heard if isinstance(item.word, Word)]
-    newest = max((word.epoch for word in words), key=lambda found: found.number, default=Epoch())
+    words, newest = _words(heard)
     plans = [word.recovery for word in words if word.recovery and word.recovery.epoch.id == newest.id]
     proved = not plans or any(plan.stage is Stage.PROVED for plan in plans)
     counted_on = any(own == peer.id for plan in plans for peer in plan.peers)
@@ -114,9 +119,8 @@ def overtaken(own: str, epoch: Epoch, heard: Sequence[Heard]) -> Epoch | None:
 
 def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
     """Return what may be done with the data of this server."""
-    words = [item.word for item in heard if not isinstance(item.word, Unknown)]
+    words, newest = _words(heard)
     own = situation.epoch
-    newest = max((word.epoch for word in words), key=lambda epoch: epoch.number, default=Epoch())
     if newest.number > own.number:
         why = f"Consul was rebuilt in {newest}, and the data here is of epoch {own.number}"
         return Advice(Action.CLEAN, "G1", why, newest)

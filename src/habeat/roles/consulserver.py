@@ -236,9 +236,15 @@ class Recoverer:
 
         What they agreed on is here too, unless they were a majority by themselves.
         """
-        found, saved = self.consul.raft(stale=True), self._saved()
+        saved = self._saved()
+        if saved is None or not self._taken_in(recovery):
+            return None
+        try:
+            found = self.consul.raft(stale=True)
+        except HttpError:
+            return None  # then it is what every attempt without a leader is
         gone = len(found.among(self.there))
-        if saved is None or not gone or not self._taken_in(recovery) or len(found.among(self.here)) >= found.needed:
+        if not gone or len(found.among(self.here)) >= found.needed:
             return None
         if gone >= found.needed and not self.journal.acknowledged(job.failover, since=recovery.moved_at):
             return (
