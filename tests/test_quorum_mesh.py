@@ -361,6 +361,31 @@ def test_a_return_in_mid_recovery_is_put_back(make_quorum: MakeLab) -> None:
     assert json.loads(lab.run("svc2", "consul", "rejoin", "--json").stdout)["needed"] is False
 
 
+@pytest.mark.slow
+def test_a_rebuilt_quorum_is_lost_again_before_it_was_proved(make_quorum: MakeLab) -> None:
+    """Killed just after Consul's start; a lost server returns, votes, and dies again: the quorum is rebuilt anew."""
+    lab = make_quorum()
+    watched(lab)
+    lab.lose("svc1", "svc3")
+    lab.configure("svc2", policy={"confirmations": 1})
+    eventually(lambda: lab.leader("svc2") == "", "svc2 has no leader")
+    killed = lab.mortal("svc2", "after write_peers, after command, after command", lab.folder / "names")
+    assert -9 == killed
+    recovered(lab)
+    lab.net.mend_paths()
+    lab.testify(svc3="up")
+    assert [0] == [start.wait(60) for start in lab.boot("svc3")]
+    eventually(lambda: lab.voters("svc2") == ["svc2", "svc3"], "svc3 votes again", 60)
+    lab.lose("svc3")
+    eventually(lambda: lab.leader("svc2") == "", "svc2 has no leader")
+    told = "epoch 1 (led by svc2) fell with servers that had returned to it"
+    eventually(lambda: told in lab.check("svc2").sentence, "it is seen", 150)
+    cycle = lab.check("svc2")
+    assert "rebuilt in epoch 2" in cycle.sentence, cycle
+    recovered(lab)
+    assert ["svc2"] == lab.voters("svc2")
+
+
 def test_a_person_rejoins_a_server(make_quorum: MakeLab) -> None:
     """`rejoin` changes nothing until it is told to; then the server votes in the rebuilt cluster."""
     lab = make_quorum(guard=False)
