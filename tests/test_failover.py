@@ -514,13 +514,18 @@ def test_what_was_taken_is_cared_for_in_doubt(lab: Lab) -> None:
     assert_all_moved(lab)
 
 
-def test_return_while_carbonio_still_promotes(lab: Lab) -> None:
-    """A promotion that Carbonio still works on when the peer returns is waited for; what it moved is cared for (I3)."""
+def killed_while_carbonio_promotes(lab: Lab) -> None:
+    """Let habeat die in mid-promotion, while Carbonio goes on with it."""
     fault(lab, command="promoteAccounts", kind="kill-parent", at="middle")
     settings(lab, linger=2)
     lab.kill()
     lab.check()
     assert -9 == lab.check().code
+
+
+def test_return_while_carbonio_still_promotes(lab: Lab) -> None:
+    """A promotion that Carbonio still works on when the peer returns is waited for; what it moved is cared for (I3)."""
+    killed_while_carbonio_promotes(lab)
     lab.restore()
     checked = lab.check()
     assert (3, True) == (checked.code, "Carbonio may still work on our promotion" in checked.said)
@@ -531,11 +536,7 @@ def test_return_while_carbonio_still_promotes(lab: Lab) -> None:
 
 def test_killed_while_carbonio_still_promotes(lab: Lab) -> None:
     """A promotion that outlives us is waited for before the next is asked for: two at once could move one twice (I3)."""
-    fault(lab, command="promoteAccounts", kind="kill-parent", at="middle")
-    settings(lab, linger=2)
-    lab.kill()
-    lab.check()
-    assert -9 == lab.check().code
+    killed_while_carbonio_promotes(lab)
     asked = commands(lab, "promoteAccounts")
     assert "Carbonio may still work on our promotion" in lab.check().said
     assert asked == commands(lab, "promoteAccounts")
