@@ -19,7 +19,7 @@ from habeat.errors import ConfigError
 from habeat.guard import Action, Advice
 from habeat.journal import Journal
 from habeat.machine import Guard
-from habeat.model import Done, Down, Unknown
+from habeat.model import Done, Down, Sight, Unknown
 from habeat.roles import returning
 from habeat.roles.appserver import Appserver
 from habeat.roles.switch import Takeover
@@ -73,7 +73,19 @@ def test_a_schedule_is_read_as_it_is_written(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("kind mail\nset wrong 1\n", "schedule.txt:2: set: expected"),
-        ("kind mail\n1:xx  kill mbox1\n", "schedule.txt:2: 1:xx: expected"),
+        ("kind mail\nset interval 0\n", "schedule.txt:2: set: expected `set interval"),
+        ("kind mail\nset primary yes\n", "schedule.txt:2: set: expected `set primary SWITCH`"),
+        ("kind mail\nset witnesses all\n", "schedule.txt:2: set: expected"),
+        ("kind mail\n1:xx  kill mbox1\n", "schedule.txt:2: 1:xx: expected a time"),
+        ("kind mail\n1:-9  kill mbox1\n", "schedule.txt:2: 1:-9: expected a time"),
+        ("kind mail\nend 1:inf\n", "schedule.txt:2: end: expected a time"),
+        ("kind mail\n1:00  fly\n", "schedule.txt:2: 1:00: expected one of kill"),
+        ("kind mail\n1:00  kill\n", "schedule.txt:2: 1:00: expected `kill HOST( lost)?`"),
+        ("kind mail\n1:00  kill mbox9\n", "schedule.txt:2: 1:00: expected `kill HOST( lost)?`"),
+        ("kind mail\n1:00  crash mbox2 after run nonsense\n", "schedule.txt:2: 1:00: expected `crash HOST( POINT)?`"),
+        ("kind mail\n1:00  hetrix pasued\n", "schedule.txt:2: 1:00: expected `hetrix (paused|"),
+        ("kind mail\nexpect untuched\n", "schedule.txt:2: expect: expected `expect untouched|"),
+        ("kind mail\nexpect state mbox2 dead\n", "schedule.txt:2: expect: expected"),
         ("kind nothing\n", "schedule.txt:1: kind: expected"),
         ("1:00  kill mbox1\n", "schedule.txt: kind: expected a line `kind`"),
         ("kind mail\nkill mbox1\n", "schedule.txt:2: kill: expected"),
@@ -117,6 +129,19 @@ def _never_asks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(returning, "advise", lambda situation, _heard: Advice(Action.START, "G0", "why not", situation.epoch))
 
 
+def _forever(self: Takeover, *_: Any) -> None:
+    while True:
+        self.sleep(5.0)
+
+
+def _gives_back_in_a_pause(patch: pytest.MonkeyPatch) -> None:
+    def careless(guard: Guard, verdict: Any, facts: Any) -> bool:
+        return not (guard is Guard.PAUSED and verdict.sight is Sight.UP) and _HOLDS(guard, verdict, facts)
+
+    patch.setattr(machine, "_holds", careless)
+    patch.setattr(Journal, "hold", lambda *_: None)
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
     "one cycle is enough": ("I1", _blind(Guard.UNCONFIRMED)),
     "ignorance is death": ("I1", _gullible),
@@ -125,6 +150,8 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "nobody flushes": ("L", lambda patch: patch.setattr(Appserver, "flush", lambda *_: Done("flushed"))),
     "what is told is not so": ("I5", lambda patch: patch.setattr(Takeover, "_reach", lambda *_: Done("it is here"))),
     "no cooldown": ("I6", _blind(Guard.COOLING)),
+    "a wait without an end": ("I4", lambda patch: patch.setattr(Takeover, "_await", _forever)),
+    "a pause is nothing to a failback": ("I7", _gives_back_in_a_pause),
     "a pause is nothing": ("I7", lambda patch: [_blind(Guard.PAUSED)(patch), patch.setattr(Journal, "hold", lambda *_: None)]),  # type: ignore[dict-item]
     "half a sentence": ("I8", lambda patch: patch.setattr(machine, "_agreed", lambda *_: "{agreed}")),
     "the plan is never run": ("L", lambda patch: patch.setattr(Saga, "_step", lambda *_: Done("done"))),
@@ -184,6 +211,26 @@ def test_command_tells_a_violation(tmp_path: Path) -> None:
     assert 1 == done.returncode
     assert "expect: all accounts were to be promoted once" in done.stdout
     assert "[S1] mbox1 is up" in done.stdout
-    path.write_text("kind mail\n1:00  fly\n", encoding="utf-8")
+    path.write_text("kind mail\n1:00  kill proxy1\n", encoding="utf-8")
     odd = _simulate(str(path))
-    assert (2, True) == (odd.returncode, "`1:00  fly` cannot happen" in odd.stderr), odd
+    assert (2, True) == (odd.returncode, "`1:00  kill proxy1` cannot happen" in odd.stderr), odd
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--runs", "0"],
+        ["--minutes", "0"],
+        ["--minutes", "nan"],
+        ["--seed", "7:x"],
+        ["--seed", ":7"],
+        ["--seed", "7:5", "--runs", "10"],
+        ["--minutes", "1", "tests/scenarios/blip.txt"],
+    ],
+)
+def test_command_refuses_what_makes_no_sense(words: list[str]) -> None:
+    """Bad options end with one clear error and exit code 2."""
+    done = _simulate(*words)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr

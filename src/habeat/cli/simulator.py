@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,36 @@ from habeat.simulator.generate import generate
 from habeat.simulator.points import POINTS
 from habeat.simulator.schedule import parse
 
+USUAL, MOST = 1000, 100_000_000
+
 
 @habeat.command()
 @shared
-@click.option("--runs", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules.")
+@click.option("--runs", type=click.IntRange(1), help="How many schedules.  [default: 1000, or as --minutes says]")
 @click.option("--seed", default="0", show_default=True, help="Which ones; SEED:NUMBER, as it is printed, is one alone.")
-@click.option("--minutes", type=float, help="Stop after so long.")
+@click.option("--minutes", type=click.FloatRange(0, 1e6, min_open=True), help="Stop after so long.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.pass_obj
-def simulate(options: Options, *, runs: int, seed: str, minutes: float | None, files: tuple[Path, ...]) -> None:
+def simulate(options: Options, *, runs: int | None, seed: str, minutes: float | None, files: tuple[Path, ...]) -> None:
     """Prove the invariants: run habeat in a made-up world under seeded faults, or the schedules in FILES.
 
     Nothing real is touched. Exit code 1 where an invariant does not hold: the schedule, made as small as it can be, is
     printed with the timeline; written to a file, it can be run again.
     """
-    if files or ":" in seed:
+    name, alone, number = seed.partition(":")
+    if alone and not (name and number.isdecimal()):
+        raise click.UsageError(f"--seed {seed}: expected SEED or SEED:NUMBER")
+    if minutes is not None and not isfinite(minutes):
+        raise click.UsageError("--minutes: expected a number")
+    if (files or alone) and (runs or minutes):
+        raise click.UsageError("--runs and --minutes are for schedules by a seed, not for one alone or from a file")
+    if files or alone:
         schedules = [parse(file) for file in files] or [generate(seed)]
         tally = Tally()
         for schedule in schedules:
-            tally.add(play(schedule, seed if ":" in seed else ""))
+            tally.add(play(schedule, seed if alone and not files else ""))
     else:
-        tally = _many(seed, runs, minutes)
+        tally = _many(seed, runs or (MOST if minutes else USUAL), minutes)
     broken = [found if files else smallest(found) for found in tally.broken[:1]]
     told = _told(tally)
     lines = [_words(told), *(_violation(found) for found in broken)]

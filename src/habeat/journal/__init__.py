@@ -277,12 +277,11 @@ class Journal(Ledger):
 
     @translated
     def resume(self, now: float) -> bool:
-        """End the pause, and tell whether there was one."""
+        """End the pause, and tell whether there was one; one that is over stays so, if the clock is set back."""
         with self._transaction():
-            ended = self._db.execute(
-                "UPDATE pause SET ended_at=?1 WHERE ended_at IS NULL AND (until IS NULL OR until>?1)", (now,)
-            )
-        return ended.rowcount > 0
+            standing = self.paused(now) is not None
+            self._db.execute("UPDATE pause SET ended_at=min(?1, coalesce(until, ?1)) WHERE ended_at IS NULL", (now,))
+        return standing
 
     @translated
     def paused(self, now: float) -> Pause | None:

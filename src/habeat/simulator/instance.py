@@ -101,6 +101,11 @@ class Instance:
                 break
         self.awake(process)
 
+    def lasts(self) -> None:
+        """See whether its cycle lasts too long."""
+        if self.busy:
+            self.scene.invariants.lasts(self)
+
     def freeze(self, seconds: float) -> None:
         """Stop the machine for a while, with all that runs on it."""
         world, host = self.scene.world, self.scene.world.hosts[self.name]

@@ -48,6 +48,7 @@ class Made(Edges):
     def sleep(self, seconds: float) -> None:
         self._world.wait(seconds)
         self._instance.awake(self._process)
+        self._instance.lasts()
 
     def every(self, seconds: float, task: Callable[[], bool]) -> Callable[[], None]:
         running = [True]

@@ -173,8 +173,8 @@ class Scene:
         self.world.tell(f"-- {fault.what} {' '.join(fault.args)}")
         try:
             ACTIONS[fault.what](self, *fault.args)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"`{fault}` cannot happen in this schedule: {error}") from error
+        except (KeyError, IndexError) as error:
+            raise UsageError(f"`{fault}` cannot happen in this schedule: there is no {error}") from error
         self.world.change()
         self.invariants.changed()
 

@@ -8,16 +8,19 @@
     end 30:00
     expect promoted
 
-Times are minutes and seconds since the beginning. What can happen is in `scene.ACTIONS`.
+Times are minutes and seconds since the beginning. What can happen is in `grammar.FAULTS`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from habeat.errors import ConfigError, Problem
+from habeat.simulator import grammar
 
+LINES = "expected `kind`, `set`, `end`, `expect`, or a time and what happens"
 KINDS = ("mail", "proxy", "quorum")
 SETTINGS: dict[str, str] = {
     "interval": "60",
@@ -90,9 +93,10 @@ def parse(path: Path) -> Schedule:
     for number, line in enumerate(lines, 1):
         try:
             schedule = _read(schedule, line)
-        except (ValueError, IndexError) as error:
-            expected = "expected `kind`, `set`, `end`, `expect`, or a time and what happens"
-            raise ConfigError([Problem(str(path), number, line.split()[0], expected)]) from error
+        except IndexError as error:
+            raise ConfigError([Problem(str(path), number, line.split()[0], LINES)]) from error
+        except ValueError as error:
+            raise ConfigError([Problem(str(path), number, line.split()[0], str(error))]) from error
     if not schedule.kind:
         raise ConfigError([Problem(str(path), 0, "kind", f"expected a line `kind` with one of {', '.join(KINDS)}")])
     return schedule
@@ -109,19 +113,29 @@ def _read(  # noqa: PLR0911  one return for each kind of line
     if word == "kind" and rest[0] in KINDS:
         return replace(schedule, kind=rest[0])
     if word == "set" and rest[0] in SETTINGS:
+        _sensible(grammar.setting(rest[0], " ".join(rest[1:])))
         return replace(schedule, settings={**schedule.settings, rest[0]: rest[1]})
     if word == "end":
         return replace(schedule, end=_seconds(rest[0]))
     if word == "expect":
+        _sensible(grammar.wish(" ".join(rest)))
         return replace(schedule, expect=(*schedule.expect, " ".join(rest)))
     if word[:1].isdigit():
-        fault = Fault(_seconds(word), rest[0], tuple(rest[1:]))
-        return replace(schedule, faults=tuple(sorted((*schedule.faults, fault))))
-    if word:
-        raise ValueError(word)
+        at = _seconds(word)
+        _sensible(grammar.fault(rest[0], " ".join(rest[1:])))
+        return replace(schedule, faults=tuple(sorted((*schedule.faults, Fault(at, rest[0], tuple(rest[1:]))))))
+    _sensible(LINES if word else None)
     return schedule
 
 
+def _sensible(expected: str | None) -> None:
+    """Raise ValueError where something else was expected."""
+    if expected is not None:
+        raise ValueError(expected)
+
+
 def _seconds(text: str) -> float:
-    minutes, _, seconds = text.partition(":")
-    return 60.0 * int(minutes) + float(seconds or 0)
+    found = re.fullmatch(r"(\d{1,4}):([0-5]?\d(\.\d+)?)", text)
+    if found is None:
+        raise ValueError("expected a time, minutes and seconds, as `3:10`")
+    return 60.0 * int(found[1]) + float(found[2])
