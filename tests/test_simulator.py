@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from habeat import judge, machine
+from habeat.act.carbonio import Carbonio
 from habeat.act.coordination import SharedLock
 from habeat.errors import ConfigError
 from habeat.guard import Action, Advice
@@ -150,6 +151,7 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "nobody flushes": ("L", lambda patch: patch.setattr(Appserver, "flush", lambda *_: Done("flushed"))),
     "what is told is not so": ("I5", lambda patch: patch.setattr(Takeover, "_reach", lambda *_: Done("it is here"))),
     "no cooldown": ("I6", _blind(Guard.COOLING)),
+    "the module is never started again": ("L", lambda patch: patch.setattr(Carbonio, "start_module", lambda _self: None)),
     "a wait without an end": ("I4", lambda patch: patch.setattr(Takeover, "_await", _forever)),
     "a pause is nothing to a failback": ("I7", _gives_back_in_a_pause),
     "a pause is nothing": ("I7", lambda patch: [_blind(Guard.PAUSED)(patch), patch.setattr(Journal, "hold", lambda *_: None)]),  # type: ignore[dict-item]

@@ -281,7 +281,11 @@ class Invariants:
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
         waiting = [i for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]
-        return f"{waiting[0].name} has not come to an end" if waiting else None
+        if waiting:
+            return f"{waiting[0].name} has not come to an end"
+        primary, stands = scene.instances.get("mbox1"), scene.carbonio.module.get("mbox1", True)
+        back = primary is not None and primary.up() and scene.world.hosts["mbox2"].up and self._may(primary)
+        return "the HA module of mbox1 is stopped, though mbox2 is back" if back and not stands else None
 
     def _proxy(self) -> str | None:
         routes, back = self.scene.routes, self.scene.world.hosts["proxy1"].up
