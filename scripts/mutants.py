@@ -77,7 +77,7 @@ BY_HAND = (
     Mutant("no copy before the file", "roles/consulserver.py", "            self.folder.copy(RAFT, name)\n", "            pass\n"),
     Mutant("a copy from before Consul ran again counts", "roles/consulserver.py", "            if recovery is not None and recovery.stage in (Stage.PREPARED, Stage.SAVED):", "            if recovery is not None and False:"),
     Mutant("what is put back looks as if it was taken in", "roles/consulserver.py", "            self._note(replace(recovery, stage=Stage.SAVED))\n            self.folder.remove_peers()\n", "            self.folder.remove_peers()\n"),
-    Mutant("what is written and not yet noted is started", "quorum.py", "return self.stage in (Stage.SAVED, Stage.WRITTEN, Stage.UNDOING)", "return self.stage is Stage.WRITTEN"),
+    Mutant("what is written and not yet noted is started", "quorum.py", "return self.stage in (Stage.PREPARED, Stage.SAVED, Stage.WRITTEN, Stage.UNDOING)", "return self.stage is Stage.WRITTEN"),
     Mutant("its own epoch is not followed", "roles/consulserver.py", "        return waits or plan.epoch.number", "        return plan.epoch.number"),
     Mutant("what was rebuilt and is lost again is given up", "roles/consulserver.py", "(lost := self._lost_again(job, recovery)) is not None:", "(lost := None) is not None:"),
     Mutant("a majority elsewhere did not go on", "roles/consulserver.py", "        if gone >= found.needed and not", "        if False and not"),

@@ -130,7 +130,7 @@ def cycle_of(
 
 def _halfway(config: Config, noted: str | None) -> bool:
     """Tell whether a list of a switch's commands was cut short, by the journal's note."""
-    if noted is None or not config.runs("activate"):
+    if noted is None or config.switch is None or not config.runs("activate"):
         return False
     from habeat.roles.switch import progress_of  # noqa: PLC0415  only while something was taken over
 

@@ -107,7 +107,7 @@ class Recovery:
     @property
     def unread(self) -> bool:
         """Tell whether a peers.json that is there is this recovery's, and not yet taken in by Consul."""
-        return self.stage in (Stage.SAVED, Stage.WRITTEN, Stage.UNDOING)
+        return self.stage in (Stage.PREPARED, Stage.SAVED, Stage.WRITTEN, Stage.UNDOING)
 
 
 def outlook(configuration: Configuration, here: Sequence[str], site: str) -> str:

@@ -150,7 +150,7 @@ class Recoverer:
         try:
             self.folder.copy(RAFT, name)
         except FolderError as error:
-            self.unit.start()
+            self._start_again(recovery)
             return Failed(f"the raft folder was not copied, and {self.unit.name} was started again: {error}")
         self._note(replace(recovery, backup=name, stage=Stage.SAVED))
         return Done(f"the raft folder is copied to {self.folder.path / name}")
@@ -162,7 +162,7 @@ class Recoverer:
             return done or Done("there is nothing to rebuild")
         self._halt()
         if back := self._answering():
-            self.unit.start()
+            self._start_again(recovery)
             return Waiting(f"{', '.join(back)} answers again, so {self.unit.name} was started again")
         return self._write(recovery)
 
@@ -172,7 +172,7 @@ class Recoverer:
         try:
             self.folder.write_peers(peers_json(recovery.peers))
         except FolderError as error:
-            self.unit.start()
+            self._start_again(recovery)
             return Failed(f"peers.json was not written, and {self.unit.name} was started again: {error}")
         self._note(replace(recovery, stage=Stage.WRITTEN))
         return Done(f"peers.json names {_named(recovery.peers)}")
@@ -447,6 +447,12 @@ class Recoverer:
             if self.ticks() > deadline:
                 raise CommandError(f"{self.unit.name} is stopped, but a process still has raft's database open")
             self.sleep(PAUSE)
+
+    def _start_again(self, recovery: Recovery) -> None:
+        """Start Consul without the new configuration; since it writes then, the copy is of the past from now on."""
+        self.folder.remove_peers()
+        self._note(replace(recovery, backup="", stage=Stage.PREPARED))
+        self.unit.start()
 
     def _taken_in(self, recovery: Recovery | None) -> bool:
         """Tell whether Consul was started with the new configuration: then there is no way back but the copy."""

@@ -162,7 +162,7 @@ class Takeover:
         progress = self._progress()
         if progress is not None and progress.way == ACTIVATE and not progress.complete:
             came = f"{len(progress.done)} of {len(self.switch.activate)} commands"
-            return f"it was cut short after {came}, and is undone next"
+            return f"it was cut short after {came}{', and is undone next' if self.runs(DEACTIVATE) else ''}"
         if progress is not None and progress.failover != failover:
             return "nothing was run, and what an earlier failover took over is still to be given back"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
