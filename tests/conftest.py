@@ -56,3 +56,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
     for name, value in dict.fromkeys(pair for pair in properties if pair[0] == "measured"):
         terminalreporter.write_line(f"{name}: {value}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that wait for real networks one after another, so that the others run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("netns") is None)
