@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS, PATIENCE = 1500, 900
 PURE = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_saga.py")
 SCENARIOS = ("test_simulator.py",)
-REAL = ("test_quorum_mesh.py",)
+REAL = ("test_quorum_mesh.py", "test_quorum_troubles.py")
 SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")
 
 

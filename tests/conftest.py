@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from habeat.lab.sites import PRIMARY, STANDBY, Lab
+from mesh import obstacle
+from quorum_lab import MakeQuorum, QuorumLab
 from warm import Warm, WarmLab
 
 LabFactory = Callable[..., Lab]
@@ -39,6 +43,15 @@ def make_lab(warm: Warm) -> Iterator[LabFactory]:
 def lab(make_lab: LabFactory) -> Lab:
     """Give one small lab."""
     return make_lab()
+
+
+@pytest.fixture
+def make_quorum(tmp_path: Path) -> Iterator[MakeQuorum]:
+    """Give labs that vanish after the test; where they cannot be built it is skipped, and fails in CI."""
+    if (why := obstacle()) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+    with ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(QuorumLab(tmp_path, *args, **kwargs))
 
 
 def swapped(lab: Lab, *, disable: bool = True) -> dict[str, Any]:

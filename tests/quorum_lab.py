@@ -19,10 +19,11 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from certificates import certify
@@ -386,3 +387,43 @@ def writing(lab: QuorumLab, host: str, prefix: str) -> Iterator[list[str]]:
     finally:
         end.set()
         thread.join(10)
+
+
+def watched(lab: QuorumLab) -> None:
+    """Let every server's habeat run its healthy cycle, so that who votes is saved."""
+    for host in lab.servers:
+        cycle = lab.check(host)
+        assert (0, "up", ("standby",)) == (cycle.code, cycle.sight, cycle.states), cycle
+
+
+def untouched(lab: QuorumLab, host: str = "svc2") -> bool:
+    """Tell whether Consul's unit was never stopped, and its data folder is as Consul made it."""
+    calls = (lab.folder / host / "bin" / "calls").read_text().split("\n")
+    return f"stop {UNIT}" not in calls and not list(lab.data(host).glob("raft.*"))
+
+
+def confirmed(lab: QuorumLab, host: str = "svc2") -> Cycle:
+    """Run cycles until one has acted, and return it; until then nothing was touched."""
+    for _ in range(8):
+        cycle = lab.check(host)
+        if cycle.states[0] == "failing_over":
+            return cycle
+        assert cycle.states in (("standby",), ("suspect",)), cycle
+        assert untouched(lab, host)
+    pytest.fail(f"it was never confirmed: {cycle}")
+
+
+def recovered(lab: QuorumLab, host: str = "svc2") -> None:
+    """Assert that a host leads a quorum of its own."""
+    eventually(lambda: lab.leads(host), f"{host} leads", 20)
+
+
+def lost_and_rebuilt(lab: QuorumLab) -> None:
+    """Lose the primary site, and let svc2 rebuild the quorum."""
+    watched(lab)
+    lab.lose("svc1", "svc3")
+    assert ("failing_over", "active") == confirmed(lab).states
+    recovered(lab)
+
+
+MakeQuorum = Callable[..., QuorumLab]
