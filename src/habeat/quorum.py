@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -87,7 +87,8 @@ class Stage(Enum):
 class Recovery:
     """A recovery as one server's journal keeps it: `peers` are all that vote from now on, `backup` a folder's name.
 
-    `moved_at` is when `stage` last changed, `failures` counts starts that brought no leader.
+    `moved_at` is when `stage` last changed, `failures` counts starts that brought no leader. `after` is the recovery
+    that Consul took in here and that this one would take the place of.
     """
 
     failover: int
@@ -98,6 +99,7 @@ class Recovery:
     backup: str = ""
     moved_at: float = 0.0
     failures: int = 0
+    after: Recovery | None = None
 
     @property
     def begun(self) -> bool:
@@ -108,6 +110,13 @@ class Recovery:
     def unread(self) -> bool:
         """Tell whether a peers.json that is there is this recovery's, and not yet taken in by Consul."""
         return self.stage in (Stage.PREPARED, Stage.SAVED, Stage.WRITTEN, Stage.UNDOING)
+
+    @property
+    def ran(self) -> Recovery:
+        """Return it after Consul ran with its old data, and wrote: a copy that was made is of the past from then on."""
+        if self.stage not in (Stage.PREPARED, Stage.SAVED):
+            return self
+        return replace(self, backup="", stage=Stage.PREPARED)
 
 
 def outlook(configuration: Configuration, here: Sequence[str], site: str) -> str:
@@ -170,7 +179,7 @@ def _bracketed(address: str) -> str:
 
 def to_json(fact: Configuration | Epoch | Recovery) -> str:
     """Return one of these facts as text."""
-    return json.dumps({**asdict(fact), **({"stage": fact.stage.value} if isinstance(fact, Recovery) else {})})
+    return json.dumps(asdict(fact), default=lambda stage: stage.value)
 
 
 def configuration_of(text: str | None) -> Configuration | None:
@@ -193,7 +202,7 @@ def recovery_of(data: dict[str, Any] | None) -> Recovery | None:
     """Return the recovery in what `to_json` wrote, once it is read as JSON; raises as `epoch_of`."""
     if not data:
         return None
-    parts = {"epoch": epoch_of(data["epoch"]), "stage": Stage(data["stage"])}
+    parts = {"epoch": epoch_of(data["epoch"]), "stage": Stage(data["stage"]), "after": recovery_of(data.get("after"))}
     return known(Recovery, {**data, **parts, "peers": _servers(data["peers"])})
 
 

@@ -210,9 +210,10 @@ class Recoverer:
             return self._leaderless(job, recovery, why)
         proved = "a consistent read and a write"
         try:
-            self.consul.put(self.key, to_json(recovery.epoch))
+            told = to_json(self._epoch())  # a newer one may have been told, and put back
+            self.consul.put(self.key, told)
             held = self.consul.lock(self.key)
-            if held is None or held.value != to_json(recovery.epoch):
+            if held is None or held.value != told:
                 return Failed(f"the epoch was written to {self.key} in Consul, and is not there")
         except HttpRefusedError as error:
             proved = f"a consistent read, but no write, since Consul {error}"
@@ -367,7 +368,9 @@ class Recoverer:
         return [address for address, reached in zip(self.there, answers, strict=True) if reached]
 
     def _begin(self, job: Job, epoch: Epoch, peers: tuple[Server, ...], told: str) -> Outcome:
-        self._note(Recovery(job.failover, job.round, epoch, peers))
+        old = self._recovery()
+        after = replace(old, after=None) if old is not None and self._taken_in(old) else old and old.after
+        self._note(Recovery(job.failover, job.round, epoch, peers, after=after))
         return Done(f"{epoch} begins with {_named(peers)}: {told}")
 
     def _others(self, recovery: Recovery) -> list[Server]:
@@ -438,9 +441,8 @@ class Recoverer:
     def _halt(self) -> None:
         """Stop Consul where it runs, and make sure that no process has the database open."""
         if self.unit.state() not in ENDED:
-            recovery = self._recovery()
-            if recovery is not None and recovery.stage in (Stage.PREPARED, Stage.SAVED):
-                self._note(replace(recovery, backup="", stage=Stage.PREPARED))  # it ran since that copy was made
+            if (recovery := self._recovery()) is not None:
+                self._note(recovery.ran)
             self.unit.stop()
         deadline = self.ticks() + QUIET_WAIT
         while self.folder.busy():
@@ -473,11 +475,14 @@ class Recoverer:
                 return Waiting("Consul took the new configuration in at this moment")
             self._note(replace(recovery, stage=Stage.SAVED))
             self.folder.remove_peers()
+        earlier = recovery and recovery.after
         if recovery is not None:
-            self.journal.note(RECOVERY, None)
+            self.journal.note(RECOVERY, None if earlier is None else to_json(earlier))
         if self.unit.state() in ENDED:
             self.unit.start()
         told = f"{self.unit.name} runs, and nothing is rebuilt here, since the other site is no longer surely dead"
+        if earlier is not None:
+            told = f"{self.unit.name} runs with {earlier.epoch}, since the other site is no longer surely dead"
         return Done(told) if job.command is Command.CLOSE else Waiting(told)
 
     def _broken(self, recovery: Recovery | None, why: str) -> Outcome:

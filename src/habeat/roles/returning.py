@@ -59,9 +59,17 @@ class Returning:
                 say(f"the start of Consul is held: {advice.why}")
                 told = advice.why
             self.edges.sleep(min(PAUSE, max(0.0, deadline - self.edges.ticks())))
-        if advice.action is Action.START and self.journal.noted(ALLOWED) is not None:
-            self.journal.note(ALLOWED, None)
+        if not holds(advice, self.config):
+            self._starts()
         return advice
+
+    def _starts(self) -> None:
+        """Note that Consul starts: what allowed it is used up, and a copy that was made of its data is of the past."""
+        if self.journal.noted(ALLOWED) is not None:
+            self.journal.note(ALLOWED, None)
+        recovery = recovery_of(json.loads(self.journal.noted(RECOVERY) or "null"))
+        if recovery is not None and recovery.ran != recovery:
+            self.journal.note(RECOVERY, to_json(recovery.ran))
 
     def clean(self, epoch: Epoch) -> str:
         """Move the old raft folder to a dated name, then take over the epoch; return what was done."""
