@@ -217,7 +217,7 @@ def _made_routes() -> tuple[Callable[[bool], Evidence], Announce]:
     world = World()
     for name, site in (("proxy1", "primary"), ("proxy2", "secondary"), ("router", "third")):
         world.add(name, site, f"10.0.0.{len(world.hosts) + 1}")
-    routes = Routes(world, "router", {"proxy1": Speaker(), "proxy2": Speaker()})
+    routes = Routes(world, "router", speakers={"proxy1": Speaker(), "proxy2": Speaker()})
     runner = _MadeVtysh()
     object.__setattr__(runner, "routes", routes)
 

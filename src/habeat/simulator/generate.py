@@ -125,11 +125,20 @@ def generate(seed: str) -> Schedule:
     weights = [weight for weight, _ in menu]
     for _, fault in story.random.choices(menu, weights, k=story.random.choice((1, 1, 2, 2, 3, 4, 6))):
         fault(story)
+    _pace(story)
     for name in story.actors:
         story.at(story.heal + 0.1, "disk", name, "free")
     return Schedule(
         story.kind, story.settings, tuple(sorted(story.faults)), story.heal + max(45 * story.interval, 900.0)
     )
+
+
+def _pace(story: Story) -> None:
+    """Let elections and announcements take longer or shorter, and clocks drift."""
+    story.settings["election"] = story.random.choice(("1", "4", "4", "12"))
+    story.settings["lag"] = story.random.choice(("1", "3", "3", "7"))
+    if story.random.random() < 0.15:
+        story.at(0.2, "drift", story.random.choice(story.actors), story.random.choice(("-1", "-0.1", "0.1", "1")))
 
 
 def _plot(story: Story) -> None:
@@ -305,7 +314,7 @@ def _crash_now(story: Story) -> None:
 
 
 def _freeze(story: Story) -> None:
-    if _told(story, "unplug"):
+    if _two(story) and any(fault.what == "unplug" or fault.args[1:] == ("*",) for fault in story.faults):
         return
     name, seconds = story.random.choice(story.actors), f"{story.random.uniform(5, 300):.0f}"
     if story.random.random() < 0.5:
@@ -354,14 +363,14 @@ def _one_way(story: Story) -> None:
 
 def _alone(story: Story) -> None:
     name = story.random.choice([name for name in story.actors if name != "mbox1"])
-    unplugged = story.random.random() < 0.5 and not _told(story, "freeze")
-    how = ("unplug", name) if unplugged else ("cut", name, "*")
-    story.mended(*how, by="mend")
+    how = ("unplug", name) if story.random.random() < 0.5 else ("cut", name, "*")
+    if not (_two(story) and any(fault.what == "freeze" for fault in story.faults)):
+        story.mended(*how, by="mend")
 
 
-def _told(story: Story, what: str) -> bool:
-    """Tell whether a fault must not come to another, since of two survivors one that leads alone looked dead to all."""
-    return story.settings.get("survivors") == "2" and any(fault.what == what for fault in story.faults)
+def _two(story: Story) -> bool:
+    """Tell whether there are two survivors: one that was cut off while it led without the other looks dead to all."""
+    return story.settings.get("survivors") == "2"
 
 
 def _flap(story: Story) -> None:

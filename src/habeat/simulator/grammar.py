@@ -42,6 +42,7 @@ FAULTS: dict[str, str] = {
     "crash": "HOST( POINT)?",
     "freeze": "HOST SECONDS( POINT)?",
     "jump": "HOST NUMBER",
+    "drift": "HOST NUMBER",
     "pause": "HOST SECONDS",
     "resume": "HOST",
     "ack": "HOST",
@@ -57,6 +58,8 @@ SETTINGS: dict[str, str] = {
     "standbys": "[12]",
     "survivors": "[12]",
     "accounts": "TIMES",
+    "election": "SECONDS",
+    "lag": "SECONDS",
     "cooldown": "[0-9]+[smh]",
 }
 EXPECTED = "untouched|promoted|rebuilt|announced HOST|state HOST STATE"

@@ -24,6 +24,7 @@ from habeat.report.lockfiles import LockFiles
 from habeat.roles.returning import Returning, holds
 from habeat.simulator.made import Made
 from habeat.simulator.points import WRITES, Crash, Process, Seen, Trap
+from habeat.simulator.world import BEGIN
 
 if TYPE_CHECKING:
     from habeat.simulator.scene import Scene
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Instance:
-    """One habeat on a host; `offset` is how wrong its clock is, `boot` numbers the machine's starts."""
+    """One habeat on a host.
+
+    `jumped` is by how much its clock was set, `drift` how much of a second it gains each second.
+    """
 
     name: str
     config: Config
     interval: float
     scene: Scene
     db: sqlite3.Connection
-    offset: float = 0.0
+    jumped: float = 0.0
+    drift: float = 0.0
     busy: bool = False
     process: Process = field(default_factory=Process)
     traps: list[Trap] = field(default_factory=list)
@@ -81,6 +86,11 @@ class Instance:
     def frozen_until(self) -> float:
         """Return until when its machine stands still."""
         return self.scene.world.hosts[self.name].frozen_until
+
+    @property
+    def offset(self) -> float:
+        """Return how wrong its clock is now."""
+        return self.jumped + self.drift * (self.scene.world.now - BEGIN)
 
     def kill(self) -> None:
         """End the process, wherever it is."""

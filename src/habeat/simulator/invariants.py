@@ -202,7 +202,7 @@ class Invariants:
         ended = self.finished.get(instance.name)
         if ended is None or instance.name in self.acknowledged or self._jumped(instance):
             return
-        if now - ended < instance.config.policy.cooldown:
+        if now - ended < instance.config.policy.cooldown * (1 - abs(instance.drift)) - SLACK:
             raise Violation("I6", f"{instance.name} fails over again {now - ended:.0f} s after the last time")
 
     def _jumped(self, instance: Instance) -> bool:

@@ -17,7 +17,7 @@ from habeat.errors import Fault, HttpError
 from habeat.http import Reply
 from habeat.simulator.world import World
 
-ELECTION, DETECTION, JOIN = 4.0, 6.0, 2.0
+DETECTION, JOIN = 6.0, 2.0
 LOCK_DELAY = 15.0
 TRUSTED = {"x-consul-knownleader": "true"}
 
@@ -64,9 +64,13 @@ class Server:
 
 @dataclass
 class Mesh:
-    """The whole of it; `trouble` maps a host to what its agent does wrong: `denied`, `filtered` or `slow`."""
+    """The whole of it; `trouble` maps a host to what its agent does wrong: `denied`, `filtered` or `slow`.
+
+    `election` is how many seconds it takes until a quorum has a leader.
+    """
 
     world: World
+    election: float = 4.0
     servers: dict[str, Server] = field(default_factory=dict)
     histories: list[History] = field(default_factory=list)
     forks: dict[tuple[int, tuple[str, ...]], History] = field(default_factory=dict)
@@ -134,7 +138,7 @@ class Mesh:
         if group is None:
             history.leader_at, history.group = None, frozenset()
         elif history.leader_at is None or not (history.group & group):
-            history.leader_at, history.group = self.world.now + ELECTION, group
+            history.leader_at, history.group = self.world.now + self.election, group
             self.world.at(history.leader_at, lambda: self._chosen(history))
         else:
             history.group = group

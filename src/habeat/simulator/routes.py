@@ -14,7 +14,6 @@ from habeat.act.run import Completed
 from habeat.simulator.world import World
 
 PREFIX, PEER = "203.0.113.10/32", "10.0.3.1"
-LAG = 3.0
 
 
 @dataclass
@@ -29,16 +28,17 @@ class Speaker:
 
 @dataclass
 class Routes:
-    """All speakers, by host; `router` is the host in the third site that hears and tells them all."""
+    """All speakers, by host; `router` in the third site hears and tells them all, after `lag` seconds."""
 
     world: World
     router: str
+    lag: float = 3.0
     speakers: dict[str, Speaker] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
 
     def announces(self, host: str) -> bool:
         """Tell whether the router hears a host's announcement now."""
-        return self.offers(host) and self.world.now - self.speakers[host].since >= LAG
+        return self.offers(host) and self.world.now - self.speakers[host].since >= self.lag
 
     def offers(self, host: str) -> bool:
         """Tell whether a host sends its announcement to the router now."""

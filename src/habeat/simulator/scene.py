@@ -27,6 +27,7 @@ from habeat.simulator.world import BEGIN, THIRD, World
 
 RESTART = 15.0
 FRESH, CALM = 170.0, 15.0
+OF_THE_WORLD = ("accounts", "standbys", "interval", "primary", "election", "lag")
 
 
 class Scene:
@@ -39,11 +40,11 @@ class Scene:
         self.folders: dict[str, dict[str, Any]] = {}
         self.full: set[str] = set()
         self.torn = False  # a person must choose between two epochs
-        self.mesh = Mesh(self.world)
+        self.mesh = Mesh(self.world, float(schedule.setting("election")))
         self.carbonio = Carbonio(self.world)
         self.hetrix = Hetrix(self.world, "watch")
         self.vcenter = Vcenter(self.world, "vc")
-        self.routes = Routes(self.world, "router")
+        self.routes = Routes(self.world, "router", float(schedule.setting("lag")))
         self._build()
         self.invariants = Invariants(self)
         for fault in schedule.faults:
@@ -80,9 +81,7 @@ class Scene:
 
     def _settings(self) -> dict[str, str]:
         found = dict(self.schedule.settings)
-        return {
-            name: value for name, value in found.items() if name not in ("accounts", "standbys", "interval", "primary")
-        }
+        return {name: value for name, value in found.items() if name not in OF_THE_WORLD}
 
     def run(self) -> None:
         """Run it to its end, or until all that must come has come and nothing more is to happen; raises Violation."""
@@ -300,7 +299,13 @@ class Scene:
 
     def jump(self, name: str, seconds: str) -> None:
         """Let a machine's clock jump."""
-        self.instances[name].offset += float(seconds)
+        self.instances[name].jumped += float(seconds)
+
+    def drift(self, name: str, percent: str) -> None:
+        """Let a machine's clock gain some percent from now on."""
+        instance, right = self.instances[name], self.world.now - BEGIN
+        instance.jumped += (instance.drift - float(percent) / 100) * right
+        instance.drift = float(percent) / 100
 
     def pause(self, name: str, seconds: str) -> None:
         """Let a person pause an instance for some seconds, as by `habeat pause`."""
@@ -365,6 +370,7 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "crash": Scene.crash,
     "freeze": Scene.freeze,
     "jump": Scene.jump,
+    "drift": Scene.drift,
     "pause": Scene.pause,
     "resume": Scene.resume,
     "ack": Scene.ack,

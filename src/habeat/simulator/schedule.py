@@ -38,6 +38,8 @@ SETTINGS: dict[str, str] = {
     "checks": "on",
     "lists": "on",
     "cooldown": "8h",
+    "election": "4",
+    "lag": "3",
 }
 """All settings of a schedule with their defaults."""
 
