@@ -287,7 +287,7 @@ class Recoverer:
             self.journal.note(RECOVERY, None)
             missing = f", {', '.join(away)} is still gone" if away else ""
             return Done(f"the other site's servers vote again{missing}")
-        return Done("nothing was rebuilt, so nobody had to return")
+        return Done("no rebuilt quorum waits for servers to return")
 
     def summary(self, failover: int) -> str:
         """Return how it ended, in one clause."""

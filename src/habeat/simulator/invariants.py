@@ -191,7 +191,7 @@ class Invariants:
             if self.scene.schedule.kind == "quorum":
                 self.before[instance.name] = self.scene.mesh.servers[instance.name].begun
             self.acknowledged.discard(instance.name)
-        if "nothing is rebuilt here" in sentence:
+        if "nothing is rebuilt here" in sentence or "nothing was rebuilt" in sentence:
             self._unchanged(instance)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
