@@ -174,7 +174,7 @@ class Invariants:
 
     def _locked(self, instance: Instance) -> None:
         mesh = self.scene.mesh
-        if mesh.leader(instance.name) is None or mesh.trouble.get(instance.name) == "denied":
+        if mesh.leader(instance.name) is None or instance.process.refused:
             return
         session = instance.journal(Process()).noted("consul-session")
         holder = mesh.holder("habeat/failover/mbox1")

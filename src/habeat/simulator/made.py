@@ -119,6 +119,10 @@ class Made(Edges):
         """Pass a point."""
         self._instance.point(self._process, name)
 
+    def refused(self, reply: Reply) -> None:
+        """Note that Consul refused something: without the right to lock, the machine's own lock must do."""
+        self._process.refused = self._process.refused or reply.status == 403  # forbidden
+
     def awake(self) -> None:
         """Be there, or be killed."""
         self._instance.awake(self._process)
@@ -158,6 +162,7 @@ class _Endpoint(_Within, Endpoint):
             made.point(f"before consul {name}")
         reply = scene.mesh.call(made.instance.name, method, path, body, self.timeout)
         scene.heard_consul(made.instance, path, reply)
+        made.refused(reply)
         if name:
             made.point(f"after consul {name}")
         return reply

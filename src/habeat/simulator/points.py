@@ -62,7 +62,8 @@ class Seen:
 
 @dataclass
 class Process:
-    """One run of habeat; one that is dead has no effect any more."""
+    """One run of habeat; one that is dead has no effect any more, one that is `refused` may not lock in Consul."""
 
     alive: bool = True
+    refused: bool = False
     step_at: float = 0.0
