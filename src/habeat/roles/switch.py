@@ -170,9 +170,11 @@ class Takeover:
         detail = (last and last.detail) or "there was nothing left to do"
         if last is not None and last.outcome != "done":
             return f"it was broken off ({detail})"
-        if progress is not None and progress.way == ACTIVATE and not self.stands():
-            return f"it took over, and that no longer stands here: {probed(_look(self.ours))}"
-        return detail
+        if progress is None or progress.way != ACTIVATE or _all(probes := _look(self.ours), Up):
+            return detail
+        gone = any(isinstance(probe.evidence, Down) for probe in probes)
+        told = "that no longer stands here" if gone else "it cannot be told whether that still stands here"
+        return f"it took over, and {told}: {probed(probes)}"
 
     # -- how a list of commands is run
 

@@ -44,7 +44,7 @@ REMEMBERED = 70.0
 LATE = 600.0
 QUIET = 2
 FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back")
-NOT_SO = ("cut short", "broken off", "no longer stands here", "still to be given back")
+NOT_SO = ("cut short", "broken off", "no longer stands here", "cannot be told whether", "still to be given back")
 TOLD = ("R1", "R2", "R9", "R5")
 MOVING = ("suspect", "failing_over")
 
