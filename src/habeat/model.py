@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -309,9 +310,9 @@ def sound(text: str) -> str:
 SAID = ("probes", "votes", "gateways", "services", "service_votes", "ours", "theirs", "leader", "rebuild")
 
 
-def known(kind: Callable[..., T], values: dict[str, Any]) -> T:
+def known(kind: type[T], values: dict[str, Any]) -> T:
     """Return a fact made of those values that it has a name for: another version of habeat may have kept more."""
-    names = inspect.signature(kind).parameters
+    names = {field.name for field in fields(kind)}
     return kind(**{name: value for name, value in values.items() if name in names})
 
 

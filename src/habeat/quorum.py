@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from habeat.model import known
@@ -156,6 +157,7 @@ def _named(servers: Sequence[Server]) -> str:
     return ", ".join(map(str, servers)) or "none"
 
 
+@lru_cache(maxsize=256)
 def _place(address: str) -> tuple[int, int, str]:
     try:
         ip = ipaddress.ip_address(address)
