@@ -50,10 +50,10 @@ class Ended:
 class Cycle:
     """What one instance runs again and again.
 
-    `plan` is made only when there is something to do. `met` tells when the target last came to us, `held` whether
-    habeat holds the HA module stopped, `taken` whether it has that or anything else to give back, `halfway`
-    whether a list of commands was cut short. `rejoin` lets a Consul server that was left behind rejoin the others, and
-    returns what it did, or None.
+    `plan` is made only when there is something to do. `met` tells when the target last gave a sign of life between the
+    looks, `held` whether habeat holds the HA module stopped, `taken` whether it has that or anything else to give back,
+    `halfway` whether a list of commands was cut short. `rejoin` lets a Consul server that was left behind rejoin the
+    others, and returns what it did, or None.
     """
 
     target: Target
@@ -95,6 +95,7 @@ class Cycle:
             now=now,
             policy=self.policy,
             memory=memory,
+            met=self.met(),
             pause=self.journal.paused(now),
             acknowledged=self.journal.acknowledged(memory.failover),
             begun=begun or self.taken(),

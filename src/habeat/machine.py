@@ -108,11 +108,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """All that guards may look at besides the sight: facts of this cycle, read once."""
+    """All that guards may look at besides the sight: facts of this cycle, read once.
+
+    `met` is when the target last gave a sign of life that no cycle saw: it asked us, or answered a step of the plan.
+    """
 
     now: float
     policy: Policy
     memory: Memory
+    met: float | None = None
     pause: Pause | None = None
     acknowledged: bool = False
     begun: bool = False
@@ -452,10 +456,14 @@ def _decision(row: Row, before: State, target: str, why: str, facts: Circumstanc
 
 
 def _count(verdict: Verdict, facts: Circumstances) -> Memory:
-    """Return the memory with this sight counted; cycles too far apart, or from the future, confirm nothing."""
+    """Return the memory with this sight counted; cycles too far apart, or from the future, confirm nothing.
+
+    Nor do those before a sign of life confirm a death.
+    """
     memory, sight = facts.memory, verdict.sight
     near = 0 <= facts.now - memory.seen_at <= facts.policy.window
-    downs = (memory.downs if near else 0) + 1 if sight is Sight.DOWN else 0
+    lived = facts.met is not None and memory.seen_at <= facts.met <= facts.now
+    downs = (memory.downs if near and not lived else 0) + 1 if sight is Sight.DOWN else 0
     ups = (memory.ups if near else 0) + 1 if verdict.back else 0
     since = memory.since if max(downs, ups) > 1 else facts.now
     before = memory.reached_at

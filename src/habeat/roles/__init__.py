@@ -29,7 +29,7 @@ REJOINING = "consul-rejoining"
 """The journal's note of the epoch in which this server is rejoining clean; there until its Consul is started."""
 
 ASKED = "consul-asked"
-"""The journal's note of when a Consul server of the other site last asked this one for its word, in Unix seconds."""
+"""The journal's note of when a Consul server of the other site last asked this one, or answered, in Unix seconds."""
 
 
 def switched(target: Target) -> str:
