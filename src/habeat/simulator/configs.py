@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def spool() -> Path:
 _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
-@lru_cache(maxsize=1024)
+@cache
 def configured(kind: str, name: str, site: str, settings: tuple[tuple[str, str], ...]) -> Config:
     """Return the configuration of an instance, by way of a real file."""
     given = Schedule(kind, dict(settings))

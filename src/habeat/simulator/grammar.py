@@ -14,7 +14,15 @@ SWITCH = "(on|off)"
 POINT = f"({'|'.join(map(re.escape, POINTS))})"
 STATE = "(standby|suspect|failing_over|active|failing_back|awaiting_failback)"
 WITNESSES = "(consul|hetrix|vcenter)"
-PARTS = {"NUMBER": NUMBER, "SECONDS": SOME, "TIMES": r"\d+", "HOST": HOST, "PLACE": PLACE, "SWITCH": SWITCH} | {
+PARTS = {
+    "NUMBER": NUMBER,
+    "SECONDS": SOME,
+    "PERCENT": SOME,
+    "TIMES": r"\d+",
+    "HOST": HOST,
+    "PLACE": PLACE,
+    "SWITCH": SWITCH,
+} | {
     "POINT": POINT,
     "COMMAND": f"({'|'.join(COMMANDS)})",
     "STATE": STATE,
@@ -26,6 +34,8 @@ FAULTS: dict[str, str] = {
     "reboot": "HOST",
     "cut": "PLACE PLACE",
     "one-way": "PLACE PLACE",
+    "lossy": "PLACE PLACE PERCENT",
+    "slow": "PLACE PLACE SECONDS",
     "mend": "",
     "unplug": "HOST",
     "service": "HOST SWITCH",
@@ -35,7 +45,7 @@ FAULTS: dict[str, str] = {
     "maintenance": "HOST SWITCH",
     "consul": "HOST (denied|filtered|slow|well)",
     "hetrix": "(paused|limited|garbage|maintenance|silent|well)",
-    "vcenter": "(silent|well)",
+    "vcenter": "(silent|refused|stale|well)",
     "carbonio": "COMMAND (hang|garbage|unreachable|exit|slow|part|none)( TIMES)?",
     "account": "(HOST)?",
     "unavailable": "TIMES",
@@ -46,6 +56,7 @@ FAULTS: dict[str, str] = {
     "pause": "HOST SECONDS",
     "resume": "HOST",
     "ack": "HOST",
+    "hand": "HOST (check|rejoin|allow|start|stop|promote|take|tell|untell|give)",
     "disk": "HOST (full|free)",
     "route": "HOST (lost|dead|alive|(take|tell|untell|give)( TIMES)?)",
 }

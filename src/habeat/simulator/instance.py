@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from habeat.config.model import Config
 from habeat.cycle import Ended
 from habeat.errors import HabeatError
+from habeat.guard import Action
 from habeat.journal import Journal, Recall
 from habeat.journal.store import FORMATS, VERSION
 from habeat.machine import Decision, Level
@@ -56,17 +57,40 @@ class Instance:
     # -- life and death
 
     def check(self) -> None:
-        """Run one cycle, as the timer does, unless one runs or the machine is not there; and set the next."""
+        """Run one cycle, as the timer does, and set the next."""
+        self.scene.world.at(self.scene.world.now + self.interval, self.check)
+        self.run()
+
+    def run(self) -> None:
+        """Run one cycle, unless one runs or the machine is not there."""
+        self._alone(self._cycle)
+
+    def rejoin(self) -> None:
+        """Let Consul's server rejoin the others, as by `habeat consul rejoin --now`, if that is needed."""
+        self._alone(self._rejoin)
+
+    def _cycle(self, process: Process) -> None:
+        self.seen.append(Seen(process.begun))
+        cycle = cycle_of(self.config, self.journal(process), None, _Told(self), Made(self, process))
+        self._end(replace(cycle, files=_NoFiles("", "", "")).run())
+
+    def _rejoin(self, process: Process) -> None:
+        def say(text: str) -> None:
+            self.scene.world.tell(f"{self.name}: {text}")
+
+        returning = self.returning(process)
+        advice = returning.advice()[0]
+        if advice.action is Action.CLEAN:
+            say(returning.rejoin(advice.epoch, say))
+
+    def _alone(self, work: Callable[[Process], None]) -> None:
+        """Run something as habeat's one process on this host, unless there is one or the machine is not there."""
         world = self.scene.world
-        world.at(world.now + self.interval, self.check)
         if self.busy or not self.up():
             return
-        self.busy, self.process = True, Process()
-        self.seen.append(Seen(world.now))
-        journal = self.journal(self.process)
+        self.busy, self.process = True, Process(world.now)
         try:
-            cycle = cycle_of(self.config, journal, None, _Told(self), Made(self, self.process))
-            self._end(replace(cycle, files=_NoFiles("", "", "")).run())
+            work(self.process)
         except Crash:
             world.tell(f"{self.name} was killed")
         except HabeatError as error:
@@ -144,25 +168,21 @@ class Instance:
         """Return what guards this host's Consul server, and tells its word."""
         return Returning(self.config, self.journal(process), Made(self, process))
 
-    def start_consul(self) -> bool:
-        """Start Consul's server, if the guard before it allows that; tell whether it runs."""
-        world, mesh = self.scene.world, self.scene.mesh
-        process = Process()
+    def allows_consul(self) -> str | None:
+        """Return why the guard allows Consul's server to start, or None where it must not."""
+        world, process = self.scene.world, Process()
         try:
             advice = self.returning(process).guard(lambda text: world.tell(f"{self.name}: {text}"))
         except Crash:
-            return False
+            return None
         except HabeatError as error:
             world.tell(f"{self.name}: the guard cannot do its work: {error}")
-            return False
+            return None
         self.scene.torn = self.scene.torn or advice.rule == "G3"
-        if holds(advice, self.config) or not world.hosts[self.name].up:
+        if holds(advice, self.config):
             world.tell(f"{self.name}: Consul must not start: {advice.why} ({advice.rule})")
-            return False
-        mesh.start(self.name)
-        how = "starts" if mesh.servers[self.name].running else "breaks"
-        world.tell(f"{self.name}: Consul {how}: {advice.why} ({advice.rule})")
-        return mesh.servers[self.name].running
+            return None
+        return f"{advice.why} ({advice.rule})"
 
 
 class _NoFiles(LockFiles):

@@ -178,7 +178,7 @@ class Invariants:
             return
         session = instance.journal(Process()).noted("consul-session")
         holder = mesh.holder("habeat/failover/mbox1")
-        if holder != session and instance.thawed_at < instance.process.step_at:
+        if holder not in (session, None) and instance.thawed_at < instance.process.step_at:
             raise Violation("I2", f"{instance.name} promotes, and the lock is held by {holder or 'nobody'}")
 
     def decided(self, instance: Instance, decision: Decision) -> None:
@@ -240,7 +240,7 @@ class Invariants:
 
     def lasts(self, instance: Instance) -> None:
         """Check a cycle that is not yet at its end."""
-        took = self.scene.world.now - instance.seen[-1].at
+        took = self.scene.world.now - instance.process.begun
         if took > LONGEST_CYCLE:
             raise Violation("I4", f"a cycle of {instance.name} has not ended after {took:.0f} s")
 
@@ -277,7 +277,7 @@ class Invariants:
         for box in scene.carbonio.boxes.values():
             if dead and box.host == "mbox1" and box.available and box.moves == 0:
                 return f"{box.name} is still on the dead mbox1"
-            if box.moves and not (box.host in box.flushed and box.restarted):
+            if box.moves and not box.by_hand and not (box.host in box.flushed and box.restarted):
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
         waiting = [i for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]

@@ -6,15 +6,14 @@ A point is passed before and after each effect, see `simulator.points`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from habeat.act.channel import Channel
+from habeat.act.channel import TIMEOUT, Channel
 from habeat.act.raft_folder import RaftFolder
 from habeat.act.run import Completed, Runner
-from habeat.act.unit import ENDED
 from habeat.config.model import Config
 from habeat.config.services import ServiceUrl
 from habeat.edges import Edges
@@ -87,11 +86,11 @@ class Made(Edges):
     ) -> Endpoint:
         return _Endpoint(host, port, scheme, timeout, ca_file, headers=headers or {}).within(self)
 
-    def reach(self, config: Config) -> Reach:  # noqa: ARG002
-        return _Ping(self._instance)
+    def reach(self, config: Config) -> Reach:
+        return _Ping(self._instance, config.probes.count, config.probes.timeout)
 
-    def service(self, config: Config, url: ServiceUrl) -> Service:  # noqa: ARG002
-        return _MailService(self._instance, str(url), url.host, url.port)
+    def service(self, config: Config, url: ServiceUrl) -> Service:
+        return _MailService(self._instance, str(url), url.host, url.port, config.probes.count, config.probes.timeout)
 
     def vcenter(self, config: Config, site: str | None) -> Witness:  # noqa: ARG002
         return _Heard(VcenterWitness(self._instance.scene.vcenter, self._instance.name, site), self._instance)
@@ -185,6 +184,8 @@ def _verb(method: str, path: str) -> str:
 @dataclass(frozen=True)
 class _Ping:
     instance: Instance
+    count: int
+    timeout: float
     kind: str = "icmp"
 
     def __call__(self, address: str) -> Evidence:
@@ -192,7 +193,7 @@ class _Ping:
         host = world.by_address(address)
         if not world.hosts[name].plugged:
             return Unknown("cannot be pinged: no packet could be sent from here (no route, or the link is down)")
-        answers = host is not None and world.talk(name, host.name)
+        answers = host is not None and world.answers(name, host.name, self.timeout, self.count)
         if host is not None and host.name in self.instance.scene.targets(self.instance):
             seen = self.instance.seen[-1] if self.instance.seen else Seen(world.now)
             seen.silent, seen.reached = seen.silent or not answers, seen.reached or answers
@@ -205,12 +206,14 @@ class _MailService:
     address: str
     host: str
     port: int
+    count: int
+    timeout: float
     kind: str = "service"
 
     def __call__(self) -> Probe:
         world = self.instance.scene.world
         host = world.by_address(self.host)
-        if host is None or not world.talk(self.instance.name, host.name):
+        if host is None or not world.answers(self.instance.name, host.name, self.timeout, self.count):
             return Probe(self.kind, self.address, Down("does not answer (3 tries)"), port=self.port)
         evidence: Evidence = Up("answers") if host.service else Down("refuses connections")
         return Probe(self.kind, self.address, evidence, lives=True, answered=True, port=self.port)
@@ -328,25 +331,9 @@ class _Channel(_Within, Channel):
         scene, own = self.made.instance.scene, self.made.instance.name
         host = scene.world.by_address(address)
         other = scene.instances.get(host.name) if host else None
-        if host is None or other is None or not scene.world.talk(own, host.name) or not other.up():
+        if host is None or other is None or not scene.world.answers(own, host.name, TIMEOUT) or not other.up():
             return Heard(address, site, Unknown("gives no answer on port 8399"))
         returning = other.returning(Process())
         if scene.world.hosts[own].site != site:
             returning.asked()
         return Heard(address, site, returning.word())
-
-
-def systemctl(made: Made, words: Iterable[str]) -> Completed:
-    """Return how systemctl ended for the unit of this host's Consul server."""
-    verb, *_ = words
-    instance = made.instance
-    mesh = instance.scene.mesh
-    running = mesh.servers[instance.name].running
-    if verb == "show":
-        return Completed(0, f"LoadState=loaded\nActiveState={'active' if running else ENDED[0]}\n", "")
-    if verb == "stop":
-        mesh.stop(instance.name)
-        return Completed(0, "", "")
-    if running or instance.start_consul():
-        return Completed(0, "", "")
-    return Completed(1, "", "the control process exited with error code")

@@ -15,13 +15,17 @@ from habeat.act.run import Completed
 from habeat.simulator.world import World
 
 PIECES = 2
+PATIENCE, TRIES = 25.0, 2  # of zmprov for a mailstore
 GARBAGE = Completed(0, "Picked up JAVA_TOOL_OPTIONS: {not json}\n\x00}{\n", "")
 UNREACHABLE = Completed(0, "Unable to communicate with server\n", "")
 
 
 @dataclass
 class Mailbox:
-    """One account; `moves` counts promotions, `flushed` names where its cache was dropped since the last."""
+    """One account; `moves` counts promotions, `flushed` names where its cache was dropped since the last.
+
+    `by_hand` tells that a person promoted it.
+    """
 
     key: str
     name: str
@@ -31,6 +35,7 @@ class Mailbox:
     moves: int = 0
     flushed: set[str] = field(default_factory=set)
     restarted: int = 0
+    by_hand: bool = False
 
 
 @dataclass
@@ -41,6 +46,8 @@ class Operation:
     left: list[str]
     started: float
     client: Callable[[], bool]
+    by: str
+    by_hand: bool = False
 
 
 @dataclass
@@ -124,14 +131,20 @@ class Carbonio:
             if (names is None or box.name in names) and (source is None or box.host == source):
                 yield box
 
-    def _promote(self, args: dict[str, str], fault: str, client: Callable[[], bool]) -> Completed:
+    def promote_by_hand(self, source: str) -> None:
+        """Let a person promote a whole mailstore, and wait for it."""
+        self._promote({"source_mail_host": source}, "", lambda: True, by_hand=True)
+
+    def _promote(
+        self, args: dict[str, str], fault: str, client: Callable[[], bool], *, by_hand: bool = False
+    ) -> Completed:
         wanted = list(self._wanted(args))
         refused = [box for box in wanted if not box.available]
         self._count += 1
         keys = [box.key for box in wanted]
-        operation = Operation(f"operation-{self._count}", keys, self.world.now, client)
+        by = "by hand" if by_hand else args.get("source_mail_host", "by name")
+        operation = Operation(f"operation-{self._count}", keys, self.world.now, client, by, by_hand)
         self.operations.append(operation)
-        by = args.get("source_mail_host", "by name")
         if fault == "slow":
             self.world.wait(40.0)
         if fault == "part":
@@ -140,10 +153,10 @@ class Carbonio:
             operation.left = []
         size = max(1, -(-len(operation.left) // PIECES))
         while operation.left:
-            self._move(operation, size, by)
+            self._move(operation, size)
             self.world.wait(1.0)
             if not client():
-                self.world.at(self.world.now + 20.0, lambda: self._orphaned(operation, by))
+                self.world.at(self.world.now + 20.0, lambda: self._orphaned(operation))
                 break
         if operation in self.operations and client():
             self.operations.remove(operation)
@@ -152,20 +165,20 @@ class Carbonio:
             return Completed(1, json.dumps({"ok": False, "error": {"message": message}}), "")
         return _good({"operationId": operation.id})
 
-    def _move(self, operation: Operation, size: int, by: str) -> None:
+    def _move(self, operation: Operation, size: int) -> None:
         now, operation.left = operation.left[:size], operation.left[size:]
         for key in now:
             box = self.boxes[key]
             if box.available:
                 box.host, box.replica, box.available = box.replica, box.host, False
                 box.moves += 1
-                box.flushed = set()
+                box.flushed, box.by_hand = set(), operation.by_hand
                 for hear in self.moved:
-                    hear(box, by)
+                    hear(box, operation.by)
 
-    def _orphaned(self, operation: Operation, by: str) -> None:
+    def _orphaned(self, operation: Operation) -> None:
         """Let the server finish what it does for a client that is gone."""
-        self._move(operation, len(operation.left), by)
+        self._move(operation, len(operation.left))
         if operation in self.operations:
             self.operations.remove(operation)
 
@@ -174,7 +187,7 @@ class Carbonio:
         if words == ["gas", "mailbox"]:
             return Completed(0, "".join(f"{name}\n" for name in self.stores), "")
         if words[:1] == ["-s"]:
-            if not self.world.talk(host, words[1]):
+            if not self.world.answers(host, words[1], PATIENCE, TRIES):
                 return Completed(2, "ERROR: zclient.IO_ERROR (connect timed out)\n", "")
             for key in words[4:]:
                 if key not in self.boxes:

@@ -6,8 +6,6 @@ A history is what servers agree on; one that is started with peers.json begins a
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,32 +13,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from habeat.errors import Fault, HttpError
 from habeat.http import Reply
+from habeat.simulator.locks import TRUSTED, Store, said
 from habeat.simulator.world import World
 
 DETECTION, JOIN = 6.0, 2.0
-LOCK_DELAY = 15.0
-TRUSTED = {"x-consul-knownleader": "true"}
-
-
-@dataclass
-class Key:
-    """One key; `index` counts how often its lock changed hands, `free_at` is until when nobody gets it."""
-
-    value: str
-    session: str = ""
-    index: int = 0
-    free_at: float = 0.0
+RETRIES = 3  # how often a packet is sent again before a call's time is up
+HEARTBEAT = 1.0  # what raft and gossip wait for an answer before they take the other for lost
+MISTAKEN = 10.0  # how long gossip stays with a wrong word about a host behind a link that loses packets
 
 
 @dataclass
 class History:
-    """What a cluster agreed on: who votes (node id to host name), the keys, and the sessions with their ends."""
+    """What a cluster agreed on: who votes (node id to host name), and what they store."""
 
     number: int
     voters: dict[str, str]
-    keys: dict[str, Key] = field(default_factory=dict)
-    sessions: dict[str, float] = field(default_factory=dict)
-    lifetimes: dict[str, float] = field(default_factory=dict)
+    store: Store
     leader_at: float | None = None
     group: frozenset[str] = frozenset()
     led: bool = False
@@ -84,7 +72,7 @@ class Mesh:
 
     def begin(self, hosts: list[str]) -> None:
         """Let servers on some hosts be one cluster that has long had its leader."""
-        history = History(0, {f"id-{host}": host for host in hosts})
+        history = History(0, {f"id-{host}": host for host in hosts}, Store(self.failed))
         self.histories = [history]
         self.servers = {host: Server(host, f"id-{host}", history) for host in hosts}
         self.world.changed.append(self.look)
@@ -149,9 +137,7 @@ class Mesh:
             for host in history.group:
                 self.servers[host].data = history
             self._absorb()
-            for session, lifetime in history.lifetimes.items():
-                if session in history.sessions:
-                    history.sessions[session] = self.world.now + 2 * lifetime  # a new leader begins them anew
+            history.store.begin_anew(self.world.now)
             for hear in self.elected:
                 hear(history)
 
@@ -167,7 +153,7 @@ class Mesh:
             and not self.down(server.host)
         ]
         for host in [host for host in able if self.servers[host].data is history]:
-            group = frozenset(other for other in able if other == host or self.world.talk(host, other))
+            group = frozenset(other for other in able if other == host or self._meet(host, other))
             if len(group) >= needed:
                 return group
         return None
@@ -209,9 +195,8 @@ class Mesh:
             place = (server.data.number, server.peers)
             if place not in self.forks:
                 old = server.data
-                keys = {name: Key(key.value) for name, key in old.keys.items()}
                 voters = {peer: peer.removeprefix("id-") for peer in server.peers}
-                self.forks[place] = History(len(self.histories), voters, keys)
+                self.forks[place] = History(len(self.histories), voters, old.store.copy())
                 self.histories.append(self.forks[place])
             server.data = server.begun = self.forks[place]
             server.peers = None
@@ -232,10 +217,10 @@ class Mesh:
             company = [
                 name
                 for name in self.world.hosts
-                if not self.down(name) and any(name == peer or self.world.talk(name, peer) for peer in history.group)
+                if not self.down(name) and any(name == peer or self._meet(name, peer) for peer in history.group)
             ]
             for name in self.world.hosts:
-                if not self.down(name) and any(name == other or self.world.talk(name, other) for other in company):
+                if not self.down(name) and any(name == other or self._meet(name, other) for other in company):
                     self.lost.pop(name, None)
                 else:
                     self.lost.setdefault(name, self.world.now)
@@ -244,7 +229,19 @@ class Mesh:
         """Tell whether the quorum calls a host dead: it notices after a while, and may be wrong for some seconds."""
         if self.stale.get(name, 0.0) > self.world.now:
             return True
-        return name in self.lost and self.world.now - self.lost[name] >= DETECTION
+        if name in self.lost and self.world.now - self.lost[name] >= DETECTION:
+            return True
+        loss = self._loss(name)
+        return loss > 0 and self.world.chance(f"gossip {name}", MISTAKEN) < loss**2
+
+    def _loss(self, name: str) -> float:
+        """Return the share of packets lost between a host and that one of the leader's company which it hears best."""
+        group = next((history.group for history in reversed(self.histories) if self.leads(history)), frozenset[str]())
+        return min((self.world.loss(peer, name) for peer in group), default=0.0)
+
+    def _meet(self, one: str, other: str) -> bool:
+        """Tell whether two hosts reach each other in time for raft and gossip, which send a lost packet again."""
+        return self.world.talk(one, other) and self.world.delay(one, other) <= HEARTBEAT
 
     # -- what an agent answers
 
@@ -259,17 +256,29 @@ class Mesh:
         url = urlsplit(path)
         words, query = unquote(url.path).strip("/").split("/")[1:], parse_qs(url.query, keep_blank_values=True)
         if words[:2] == ["agent", "members"]:
-            return _json([self._member(name) for name in self.world.hosts if name in self.servers or name != host])
+            return said([self._member(name) for name in self.world.hosts if name in self.servers or name != host])
         history = self.leader(host)
         if words[:2] == ["operator", "raft"] and "stale" in query and host in self.servers and trouble != "denied":
             history = history or self.servers[host].data
         if words[:2] == ["status", "leader"]:
-            return _json(f"{next(iter(sorted(history.group)))}:8300" if history else "")
+            return said(f"{next(iter(sorted(history.group)))}:8300" if history else "")
         if history is None:
             return Reply(500, {}, b"No cluster leader")
+        if not self._forwarded(host, history, timeout):
+            raise HttpError(f"did not answer within {timeout:g} s", Fault.MUTE)
         if trouble == "denied" and words[0] in ("session", "kv", "operator"):
             return Reply(403, {}, b"Permission denied")
-        return self._answer(history, method, words, query, body or b"", hidden=trouble == "filtered")
+        return self._answer(host, history, method, words, query, body or b"", hidden=trouble == "filtered")
+
+    def _forwarded(self, host: str, history: History, timeout: float) -> bool:
+        """Tell whether a host's agent has an answer from the leader in time."""
+        near = [other for other in sorted(history.group) if self.world.talk(host, other)]
+        if host in history.group or not near or not (self.world.slow or self.world.lossy):
+            return True
+        best = min(near, key=lambda other: (self.world.delay(host, other), self.world.loss(host, other)))
+        answered = self.world.answers(host, best, timeout, RETRIES)
+        self.world.wait(0.0 if answered else timeout)
+        return answered
 
     def _member(self, name: str) -> dict[str, Any]:
         return {
@@ -279,28 +288,38 @@ class Mesh:
         }
 
     def _answer(  # noqa: PLR0911  one return for each kind of question
-        self, history: History, method: str, words: list[str], query: dict[str, list[str]], body: bytes, *, hidden: bool
+        self,
+        host: str,
+        history: History,
+        method: str,
+        words: list[str],
+        query: dict[str, list[str]],
+        body: bytes,
+        *,
+        hidden: bool,
     ) -> Reply:
         what, name = "/".join(words[:2]), "/".join(words[2:])
         if what == "health/node":
-            return _json([] if hidden else self._health(name), TRUSTED)
+            return said([] if hidden else self._health(name), TRUSTED)
         if what == "catalog/node":
-            return _json(None if hidden else self._node(name), TRUSTED)
+            return said(None if hidden else self._node(name), TRUSTED)
         if what == "catalog/nodes":
-            return _json([] if hidden else [self._node(node(host, self))["Node"] for host in self.world.hosts], TRUSTED)
+            return said([] if hidden else [self._node(node(host, self))["Node"] for host in self.world.hosts], TRUSTED)
         if what == "status/peers":
-            return _json([f"{self.world.hosts[host].address}:8300" for host in history.voters.values()])
+            return said([f"{self.world.hosts[host].address}:8300" for host in history.voters.values()])
         if what == "operator/raft" and method == "DELETE":
             history.voters.pop(query["id"][0], None)
             self.look()
-            return _json(None)
+            return said(None)
         if what == "operator/raft":
-            return _json(
+            return said(
                 {"Index": 10 + history.number, "Servers": [self._voter(i, h) for i, h in history.voters.items()]}
             )
         if words[0] == "session":
-            return self._session(history, words[1], name)
-        return self._key(history, method, "/".join(words[1:]), query, body.decode())
+            self._sessions += words[1] == "create"
+            given = f"session-{self._sessions}" if words[1] == "create" else name
+            return history.store.session(host, words[1], given, self.world.now)
+        return history.store.key(method, "/".join(words[1:]), query, body.decode(), self.world.now)
 
     def _voter(self, number: str, host: str) -> dict[str, Any]:
         address = f"{self.world.hosts[host].address}:8300"
@@ -328,78 +347,18 @@ class Mesh:
             {"Node": name, "CheckID": "service:mail", "Status": service, "ServiceName": "carbonio-mailbox"},
         ]
 
-    # -- sessions and locks
+    # -- locks
 
-    def _session(self, history: History, verb: str, session: str) -> Reply:
-        self._expire(history)
-        if verb == "create":
-            self._sessions += 1
-            session = f"session-{self._sessions}"
-            history.lifetimes[session] = 30.0
-            history.sessions[session] = self.world.now + 60.0  # Consul ends one between one and two TTLs after the last
-            return _json({"ID": session})
-        if session not in history.sessions:
-            return _json(True) if verb == "destroy" else Reply(404, {}, b"Session id not found")
-        if verb == "renew":
-            history.sessions[session] = self.world.now + 60.0
-            return _json([{"ID": session}])
-        self._end(history, session, self.world.now)
-        return _json(True)
-
-    def _expire(self, history: History) -> None:
-        for session, end in list(history.sessions.items()):
-            if end <= self.world.now:
-                self._end(history, session, end)
-
-    def _end(self, history: History, session: str, at: float) -> None:
-        del history.sessions[session]
-        for key in history.keys.values():
-            if key.session == session:
-                key.session, key.free_at = "", at + LOCK_DELAY
-
-    def _key(  # noqa: PLR0911  one return for each way it can go
-        self, history: History, method: str, name: str, query: dict[str, list[str]], value: str
-    ) -> Reply:
-        self._expire(history)
-        key = history.keys.get(name)
-        if method == "GET":
-            if key is None:
-                return Reply(404, {}, b"")
-            text = base64.b64encode(key.value.encode()).decode()
-            told = {"Key": name, "Value": text, "LockIndex": key.index}
-            return _json([{**told, **({"Session": key.session} if key.session else {})}], TRUSTED)
-        if "release" in query:
-            held = key is not None and key.session == query["release"][0]
-            if key is not None and held:
-                key.session = ""
-            return _json(held)
-        key = history.keys.setdefault(name, Key(""))
-        if "acquire" in query:
-            session = query["acquire"][0]
-            if key.free_at > self.world.now:
-                return _json(False)
-            if session not in history.sessions:
-                return Reply(500, {}, f"rpc error: invalid session {session}".encode())
-            if key.session not in ("", session):
-                return _json(False)
-            key.index += key.session != session
-            key.session = session
-        key.value = value
-        return _json(True)
-
-    def holder(self, name: str) -> str:
-        """Return the session that truly holds a lock, in the newest history that has it."""
+    def holder(self, name: str) -> str | None:
+        """Return the session that truly holds a lock, in the newest history that has it; None while nobody can."""
         for history in reversed(self.histories):
-            self._expire(history)
-            if name in history.keys:
-                return history.keys[name].session
+            history.store.expire(self.world.now)
+            key = history.store.keys.get(name)
+            if key is not None:
+                return None if not key.session and key.free_at > self.world.now else key.session
         return ""
 
 
 def node(host: str, mesh: Mesh) -> str:
     """Return what Carbonio calls a host in Consul."""
     return f"{'server' if host in mesh.servers else 'agent'}-{host}"
-
-
-def _json(data: Any, headers: dict[str, str] | None = None) -> Reply:
-    return Reply(200, headers or {}, json.dumps(data).encode())

@@ -18,6 +18,7 @@ from habeat.observe import Answer
 from habeat.simulator.world import World
 
 INTERVAL = 60.0
+PATIENCE, TRIES = 3.0, 3
 
 
 @dataclass
@@ -46,12 +47,12 @@ class Hetrix:
 
     def _check(self, host: str) -> None:
         if self.trouble != "paused":
-            self.monitors[host] = Monitor(self.world.talk(self.watch, host), self.world.now)
+            self.monitors[host] = Monitor(self.world.answers(self.watch, host, PATIENCE, TRIES), self.world.now)
         self.world.at(self.world.now + INTERVAL, lambda: self._check(host))
 
     def call(self, host: str, path: str, timeout: float) -> Reply:
         """Return what it answers to a host; raises HttpError as `habeat.http` does."""
-        if not self.world.talk(host, self.watch) or self.trouble == "silent":
+        if self.trouble == "silent" or not self.world.answers(host, self.watch, timeout, TRIES):
             self.world.wait(timeout)
             raise HttpError(f"did not answer within {timeout:g} s", Fault.SILENT)
         headers = {"date": formatdate(self.world.now, usegmt=True), "content-type": "application/json"}
@@ -65,7 +66,7 @@ class Hetrix:
 
     def greet(self, host: str) -> None:
         """Be there for a host, or raise HttpError."""
-        if not self.world.talk(host, self.watch) or self.trouble == "silent":
+        if self.trouble == "silent" or not self.world.answers(host, self.watch, PATIENCE, TRIES):
             raise HttpError("cannot be reached", Fault.SILENT)
 
     def _listed(self, name: str, monitor: Monitor) -> dict[str, Any]:
@@ -86,19 +87,33 @@ class Hetrix:
 
 @dataclass
 class Vcenter:
-    """vCenter on a host, which knows every machine's power state but for those whose hypervisor it lost."""
+    """vCenter on a host, which knows every machine's power state but for those whose hypervisor it lost.
+
+    `trouble` is what it does wrong: `silent`, `refused` (no login), or `stale`: it tells what it knew by then.
+    """
 
     world: World
     host: str
     trouble: str = ""
+    _known: dict[str, Answer] = field(default_factory=dict)
+
+    def turn(self, trouble: str) -> None:
+        """Let something be wrong with it from now on, or nothing."""
+        self._known = {name: self._state(name) for name in self.world.hosts}
+        self.trouble = trouble
 
     def answer(self, asker: str, target: Target) -> Answer:
         """Return what it knows of a machine, asked from a host."""
-        if not self.world.talk(asker, self.host) or self.trouble == "silent":
+        if self.trouble == "silent" or not self.world.answers(asker, self.host, PATIENCE, TRIES):
             return Answer(Unknown("did not answer within 3 s"))
-        machine = self.world.hosts.get(target.name)
-        if machine is None:
+        if self.trouble == "refused":
+            return Answer(Unknown("refuses the login"))
+        if target.name not in self.world.hosts:
             return Answer(Unknown(f"has no machine named {target.name}"))
+        return self._known[target.name] if self.trouble == "stale" else self._state(target.name)
+
+    def _state(self, name: str) -> Answer:
+        machine = self.world.hosts[name]
         if not machine.hypervisor:
             return Answer(Unknown("says that its host does not answer vCenter"))
         if machine.up:

@@ -64,6 +64,7 @@ class Seen:
 class Process:
     """One run of habeat; one that is dead has no effect any more, one that is `refused` may not lock in Consul."""
 
+    begun: float = 0.0
     alive: bool = True
     refused: bool = False
     step_at: float = 0.0

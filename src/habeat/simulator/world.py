@@ -7,8 +7,9 @@ instances is interleaved, always in the same way for the same schedule.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 
 BEGIN = 1_700_000_000.0
 THIRD = "third"
@@ -35,10 +36,15 @@ class Host:
 
 @dataclass
 class World:
-    """All hosts, by name, and the time; `changed` hear of every change of who is there and who reaches whom."""
+    """All hosts, by name, and the time; `changed` hear of every change of who is there and who reaches whom.
+
+    `lossy` maps a link to the share of packets that it loses, `slow` to the seconds that it delays an answer.
+    """
 
     hosts: dict[str, Host] = field(default_factory=dict)
     cuts: set[tuple[str, str]] = field(default_factory=set)
+    lossy: dict[tuple[str, str], float] = field(default_factory=dict)
+    slow: dict[tuple[str, str], float] = field(default_factory=dict)
     now: float = BEGIN
     changed: list[Callable[[], None]] = field(default_factory=list)
     told: list[tuple[float, str]] = field(default_factory=list)
@@ -81,7 +87,7 @@ class World:
             hear()
 
     def reaches(self, source: str, target: str) -> bool:
-        """Tell whether what one host sends arrives at another."""
+        """Tell whether what one host sends arrives at another, by a link that loses and delays nothing."""
         if source == target:
             return self.hosts[source].up
         here, there = self.hosts[source], self.hosts[target]
@@ -89,14 +95,46 @@ class World:
             return False
         if max(here.frozen_until, there.frozen_until) > self.now:
             return False
-        return not any(
-            (a, b) in self.cuts for a in (here.name, here.site, "*") for b in (there.name, there.site, "*") if a != b
-        )
+        return not (self.cuts and any(link in self.cuts for link in _links(here, there)))
 
     def talk(self, one: str, other: str) -> bool:
-        """Tell whether two hosts reach each other."""
+        """Tell whether two hosts reach each other: what keeps on trying, and can wait, does so by any link."""
         return self.reaches(one, other) and self.reaches(other, one)
+
+    def loss(self, one: str, other: str) -> float:
+        """Return the share of questions between two hosts, of 0 to 1, that get no answer."""
+        return self._worst(self.lossy, one, other)
+
+    def delay(self, one: str, other: str) -> float:
+        """Return how many seconds an answer takes from one host to another."""
+        return self._worst(self.slow, one, other)
+
+    def _worst(self, links: dict[tuple[str, str], float], one: str, other: str) -> float:
+        if not links or one == other:
+            return 0.0
+        return max(links.get(link, 0.0) for link in _links(self.hosts[one], self.hosts[other]))
+
+    def answers(self, one: str, other: str, patience: float, tries: int = 1) -> bool:
+        """Tell whether one of some questions to another host is answered within some seconds each; time passes."""
+        if not self.talk(one, other):
+            return False
+        loss, delay = self.loss(one, other), self.delay(one, other)
+        if delay:
+            self.wait(min(delay, patience))
+        return delay <= patience and any(self.chance(f"{one} {other} {turn}") >= loss for turn in range(tries))
+
+    def chance(self, of: str, lasting: float = 0.001) -> float:
+        """Return a number from 0 to 1 that is random, and the same for the same thing for some seconds."""
+        return Random(f"{of} {self.now // lasting:.0f}").random()  # noqa: S311  it is to be the same again, not secret
 
     def by_address(self, address: str) -> Host | None:
         """Return the host at an address."""
         return next((host for host in self.hosts.values() if host.address == address), None)
+
+
+def _links(here: Host, there: Host) -> Iterator[tuple[str, str]]:
+    """Yield the names of the links by which what one host sends to another goes."""
+    for source in (here.name, here.site, "*"):
+        for target in (there.name, there.site, "*"):
+            if source != target:
+                yield source, target
