@@ -26,6 +26,7 @@ from habeat.observe.quorum import Leader
 from habeat.quorum import Server
 from habeat.roles import switched
 from habeat.roles.appserver import Appserver, Options
+from habeat.roles.attempt import Attempt
 from habeat.roles.consulserver import Recoverer
 from habeat.roles.switch import Takeover, watch_only
 from habeat.saga import Plan
@@ -86,14 +87,25 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
         boot=edges.boot_id(),
         fresh=config.policy.confirmation_window,
         consul=consul,
-        unit=unit_of(config, runner),
-        folder=edges.folder(config),
+        attempt=_attempt(config, journal, runner, edges),
         look=look,
         ask=edges.channel(config).ask,
         leader=lambda: Leader(consul)().evidence,
         reached=lambda address: isinstance(reach(address), Up),
         journal=journal,
         fresh_id=lambda: uuid.uuid4().hex,
+        clock=edges.clock,
+        ticks=edges.ticks,
+        sleep=edges.sleep,
+    )
+
+
+def _attempt(config: Config, journal: Journal, runner: Runner, edges: Edges) -> Attempt:
+    return Attempt(
+        unit=unit_of(config, runner),
+        folder=edges.folder(config),
+        journal=journal,
+        boot=edges.boot_id(),
         clock=edges.clock,
         ticks=edges.ticks,
         sleep=edges.sleep,

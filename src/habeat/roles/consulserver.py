@@ -7,58 +7,41 @@ start with that file, so that a server which returns knows that its data is of t
 
 How far it came is one note in the journal, and every step looks at that and at the world before it acts, so that each
 can be run again after it was cut off anywhere. If the other site is no longer surely dead, a server that was not yet
-started with the new file is started with its old data; one that was goes on, since the new history has begun.
+started with the new file is started with its old data; one that was goes on, since the new history has begun. What is
+done to this host's server, and how it is undone, is `habeat.roles.attempt`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
-from habeat.act.raft_folder import PEERS, RAFT, RaftFolder
-from habeat.act.unit import ENDED, Unit
+from habeat.act.unit import ENDED
 from habeat.consul import Consul
-from habeat.errors import CommandError, FolderError, HabeatError, HttpError, HttpRefusedError
+from habeat.errors import HabeatError, HttpError, HttpRefusedError
 from habeat.guard import Heard, Word
 from habeat.journal import Journal
 from habeat.machine import Command, State, span
 from habeat.model import Done, Down, Evidence, Failed, Outcome, Sight, Unknown, Up, Verdict, Waiting
 from habeat.observe.quorum import NO_LEADER
-from habeat.quorum import (
-    Configuration,
-    Epoch,
-    Recovery,
-    Server,
-    Stage,
-    configuration_of,
-    epoch_of,
-    obstacle,
-    peers_json,
-    recovery_of,
-    to_json,
-)
-from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
+from habeat.quorum import Configuration, Epoch, Recovery, Server, Stage, obstacle, to_json
+from habeat.roles import RECOVERY, SAVED
+from habeat.roles.attempt import PAUSE, UNDONE, Attempt, named
 from habeat.saga import Job, Plan, Step
 
-ATTEMPTS = 3
-UNDONE = (
-    "an attempt failed and was undone: the raft folder is as before, a copy is {backup}; `habeat ack` allows another"
-)
-LEADER_WAIT, QUIET_WAIT, PAUSE = 45.0, 15.0, 0.5
+LEADER_WAIT = 45.0
 
 
 @dataclass(frozen=True)
 class Recoverer:
     """The steps.
 
-    `here` and `there` are the addresses of the two sites' servers. `look` judges another server of this site, `ask`
-    hears what those say, `leader` tells whether Consul has a leader here, `reached` whether an address answers.
-    `fresh_id` gives an id that nobody else has; `key` is where Consul keeps the epoch. `boot` tells this start of the
-    machine from others, `fresh` is how many seconds before a failover the last leader may have been seen. `clock`
-    tells Unix time, `ticks` seconds that never jump.
+    `here` and `there` are the addresses of the two sites' servers. `attempt` is what is done to this one. `look` judges
+    another server of this site, `ask` hears what those say, `leader` tells whether Consul has a leader here, `reached`
+    whether an address answers. `fresh_id` gives an id that nobody else has; `key` is where Consul keeps the epoch.
+    `boot` tells this start of the machine from others, `fresh` is how many seconds before a failover the last leader
+    may have been seen. `clock` tells Unix time, `ticks` seconds that never jump.
     """
 
     site: str
@@ -68,8 +51,7 @@ class Recoverer:
     boot: str
     fresh: float
     consul: Consul
-    unit: Unit
-    folder: RaftFolder
+    attempt: Attempt
     look: Callable[[Server], Verdict]
     ask: Callable[[], Sequence[Heard]]
     leader: Callable[[], Evidence]
@@ -101,10 +83,10 @@ class Recoverer:
 
     def preflight(self, job: Job) -> Outcome:
         """Make sure that the quorum is lost and can be rebuilt here, and agree on a plan; nothing is touched yet."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is not None and recovery.stage is Stage.UNDOING:
-            self._undo(recovery)
-            recovery = self._recovery()
+            self.attempt.undo(recovery)
+            recovery = self.attempt.recovery()
         ours = recovery is not None and (recovery.failover, recovery.round) == (job.failover, job.round)
         if not (ours and recovery is not None and recovery.begun) and self._needless():
             return Done("Consul has a leader, so there is nothing to rebuild")
@@ -112,20 +94,19 @@ class Recoverer:
             if recovery.begun and not self._needless() and (recovery.stage is Stage.LOST or self._left_behind()):
                 return self._prepare(job)
             if recovery.stage is not Stage.UNDONE:
-                return Done(f"{recovery.epoch} with {_named(recovery.peers)} is under way ({recovery.stage.value})")
+                return Done(f"{recovery.epoch} with {named(recovery.peers)} is under way ({recovery.stage.value})")
             if not self.journal.acknowledged(job.failover, since=recovery.moved_at):
                 return Waiting(UNDONE.format(backup=recovery.backup))
         return self._prepare(job)
 
     def _prepare(self, job: Job) -> Outcome:
         """Make a plan, or take over that of another survivor, if all that it needs is there."""
-        saved, own = self._saved(), self._own_id()
+        saved, own = self.attempt.saved(), self.attempt.own_id()
         why = obstacle(saved, self.here, self.there, own, self.site)
         if why is not None or saved is None:
             return Waiting(why or "raft's configuration was never saved")
         try:
-            proved = self.folder.examine()
-            self.unit.state()
+            proved = self.attempt.examine()
         except HabeatError as error:
             return Waiting(str(error))
         return self._agree(job, saved, own, proved)
@@ -134,74 +115,44 @@ class Recoverer:
         """Stop this host's Consul server, unless it was already started with the new configuration."""
         if (done := self._nothing_to_do()) is not None:
             return done
-        self._halt()
-        return Done(f"{self.unit.name} is stopped, and nobody has raft's database open")
+        self.attempt.halt()
+        return Done(f"{self.attempt.unit.name} is stopped, and nobody has raft's database open")
 
     def backup(self, _job: Job) -> Outcome:
         """Copy the raft folder."""
         if (done := self._nothing_to_do()) is not None:
             return done
-        self._halt()
-        if (recovery := self._recovery()) is None:
-            return Done("there is nothing to rebuild")
-        moment = datetime.fromtimestamp(self.clock(), timezone.utc)
-        name = recovery.backup or f"{RAFT}.habeat-{moment:%Y%m%dT%H%M%SZ}-before-epoch-{recovery.epoch.number}"
-        self._note(replace(recovery, backup=name))
-        try:
-            self.folder.copy(RAFT, name)
-        except FolderError as error:
-            self._start_again(recovery)
-            return Failed(f"the raft folder was not copied, and {self.unit.name} was started again: {error}")
-        self._note(replace(recovery, backup=name, stage=Stage.SAVED))
-        return Done(f"the raft folder is copied to {self.folder.path / name}")
+        self.attempt.halt()
+        recovery = self.attempt.recovery()
+        return Done("there is nothing to rebuild") if recovery is None else self.attempt.copy(recovery)
 
     def peers(self, _job: Job) -> Outcome:
         """Write peers.json with the surviving voters alone, after the epoch is told to whoever asks."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if (done := self._nothing_to_do()) is not None or recovery is None:
             return done or Done("there is nothing to rebuild")
-        self._halt()
+        self.attempt.halt()
         if back := self._answering():
-            self._start_again(recovery)
-            return Waiting(f"{', '.join(back)} answers again, so {self.unit.name} was started again")
-        return self._write(recovery)
-
-    def _write(self, recovery: Recovery) -> Outcome:
-        """Tell the epoch, then write the file."""
-        self.journal.note(EPOCH, to_json(recovery.epoch))
-        try:
-            self.folder.write_peers(peers_json(recovery.peers))
-        except FolderError as error:
-            self._start_again(recovery)
-            return Failed(f"peers.json was not written, and {self.unit.name} was started again: {error}")
-        self._note(replace(recovery, stage=Stage.WRITTEN))
-        return Done(f"peers.json names {_named(recovery.peers)}")
+            self.attempt.start_again(recovery)
+            return Waiting(f"{', '.join(back)} answers again, so {self.attempt.unit.name} was started again")
+        return self.attempt.write(recovery)
 
     def start(self, job: Job) -> Outcome:
         """Start Consul: with the new configuration, or without it if the other site is no longer surely dead."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is not None and recovery.stage is Stage.UNDOING:
-            self._undo(recovery)
+            self.attempt.undo(recovery)
             return Waiting("an attempt failed and was undone")
-        if job.command is not Command.ACTIVATE and not self._taken_in(recovery):
+        if job.command is not Command.ACTIVATE and not self.attempt.taken_in(recovery):
             if (plan := self.owed()) is None:
-                return self._put_back(job, recovery)
+                return self.attempt.put_back(job, recovery)
             if not isinstance(followed := self._follow(job, plan), Done):
                 return followed
-        if self.unit.state() == "active":
-            return Done(f"{self.unit.name} runs")
-        try:
-            self.journal.note(ALLOWED, self.boot)  # the guard runs within this start
-            self.unit.start()
-        except CommandError as error:
-            return self._broken(recovery, str(error))
-        finally:
-            self.journal.note(ALLOWED, None)
-        return Done(f"{self.unit.name} is started")
+        return self.attempt.start(recovery)
 
     def prove(self, job: Job) -> Outcome:
         """Wait for a leader, and prove a consistent read and a write; from then on Consul tells the epoch itself."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is None or not recovery.begun:
             self.journal.note(RECOVERY, None)
             return Done("nothing was rebuilt")
@@ -210,7 +161,7 @@ class Recoverer:
             return self._leaderless(job, recovery, why)
         proved = "a consistent read and a write"
         try:
-            told = to_json(self._epoch())  # a newer one may have been told, and put back
+            told = to_json(self.attempt.epoch())  # a newer one may have been told, and put back
             self.consul.put(self.key, told)
             held = self.consul.lock(self.key)
             if held is None or held.value != told:
@@ -218,7 +169,7 @@ class Recoverer:
         except HttpRefusedError as error:
             proved = f"a consistent read, but no write, since Consul {error}"
         saved = self._save()
-        self._note(replace(recovery, stage=Stage.PROVED))
+        self.attempt.note(replace(recovery, stage=Stage.PROVED))
         return Done(f"Consul has a leader again, proved by {proved}; {saved}")
 
     def _leaderless(self, job: Job, recovery: Recovery, why: str) -> Outcome:
@@ -227,18 +178,18 @@ class Recoverer:
             return Failed(f"it cannot be told whether Consul has a leader: {why}")
         late = [peer for peer in self._others(recovery) if not self._follows(peer, recovery)]
         if late:
-            return Waiting(f"there is no leader yet, since {_named(late)} has not followed yet ({why})")
+            return Waiting(f"there is no leader yet, since {named(late)} has not followed yet ({why})")
         if job.command is Command.ACTIVATE and (lost := self._lost_again(job, recovery)) is not None:
             return Waiting(f"{why}; {lost}")
-        return self._broken(recovery, f"after {LEADER_WAIT:g} s {why}")
+        return self.attempt.broken(recovery, f"after {LEADER_WAIT:g} s {why}")
 
     def _lost_again(self, job: Job, recovery: Recovery) -> str | None:
         """Return what becomes of a rebuilt quorum that fell with servers which had returned to it, None if none had.
 
         What they agreed on is here too, unless they were a majority by themselves.
         """
-        saved = self._saved()
-        if saved is None or not self._taken_in(recovery):
+        saved = self.attempt.saved()
+        if saved is None or not self.attempt.taken_in(recovery):
             return None
         try:
             found = self.consul.raft(stale=True)
@@ -253,12 +204,12 @@ class Recoverer:
                 "without this one: what was written there would be lost; `habeat ack` allows it"
             )
         self.journal.note(SAVED, to_json(replace(found, at=saved.at, boot=saved.boot)))
-        self._note(replace(recovery, stage=Stage.LOST))
+        self.attempt.note(replace(recovery, stage=Stage.LOST))
         return f"{recovery.epoch} fell with servers that had returned to it; the next cycle rebuilds it anew"
 
     def voters(self, _job: Job) -> Outcome:
         """Take out of raft's configuration whoever is neither among those that rebuilt it nor alive."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is None:
             return Done("nothing was rebuilt")
         peers = {peer.id for peer in recovery.peers}
@@ -269,12 +220,12 @@ class Recoverer:
             left = self.consul.raft()
         except HttpRefusedError as error:
             return Done(f"it is not checked who votes, since Consul {error}")
-        removed = f"; removed {_named(strangers)}" if strangers else ""
-        return Done(f"{_named(left.voters)} vote{removed}")
+        removed = f"; removed {named(strangers)}" if strangers else ""
+        return Done(f"{named(left.voters)} vote{removed}")
 
     def returned(self, _job: Job) -> Outcome:
         """Make sure that every server of the other site that answers votes again in the cluster that was rebuilt."""
-        if (recovery := self._recovery()) is not None:
+        if (recovery := self.attempt.recovery()) is not None:
             voters = {server.address for server in self.consul.raft().voters}
             away = [address for address in self.there if address not in voters]
             apart = [address for address in away if self.reached(address)]
@@ -291,13 +242,13 @@ class Recoverer:
 
     def summary(self, failover: int) -> str:
         """Return how it ended, in one clause."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is None:
             steps = [step for step in self.journal.failover(failover).steps if step.name in ("start", "return")]
             last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
             return (last and last.detail) or "nothing was rebuilt, and Consul's data is as it was"
-        copy = f"the raft folder from before is {self.folder.path / recovery.backup}"
-        return f"Consul's quorum was rebuilt in {recovery.epoch} with {_named(recovery.peers)}; {copy}"
+        copy = f"the raft folder from before is {self.attempt.folder.path / recovery.backup}"
+        return f"Consul's quorum was rebuilt in {recovery.epoch} with {named(recovery.peers)}; {copy}"
 
     # -- who takes part
 
@@ -311,22 +262,22 @@ class Recoverer:
             return living
         peers = tuple(server for server in saved.among(self.here) if server.id in living)
         words = [word for word in heard.values() if isinstance(word, Word)]
-        known = max([self._epoch(), *(word.epoch for word in words)], key=lambda epoch: epoch.number)
+        known = max([self.attempt.epoch(), *(word.epoch for word in words)], key=lambda epoch: epoch.number)
         plans = [w.recovery for w in living.values() if w and w.recovery and w.recovery.stage is not Stage.UNDONE]
         newer = next((plan for plan in plans if self._is_ahead(plan)), None)
         if newer is not None:
             if own not in {peer.id for peer in newer.peers}:
                 return Waiting(f"Consul is being rebuilt without this server in {newer.epoch}; then it rejoins clean")
-            return self._begin(job, newer.epoch, newer.peers, f"it follows {newer.epoch.by}; {proved}")
+            return self.attempt.begin(job, newer.epoch, newer.peers, f"it follows {newer.epoch.by}; {proved}")
         if (old := self._outdated(job, saved)) is not None:
             return Waiting(old)
         if peers[0].id != own:
             return Waiting(f"{peers[0]} leads the recovery here, and has not begun it")
         behind = [s for s in peers[1:] if (word := living[s.id]) and word.state != State.FAILING_OVER.value]
         if behind:
-            return Waiting(f"{_named(behind)} does not call the other site dead yet")
+            return Waiting(f"{named(behind)} does not call the other site dead yet")
         epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock())
-        return self._begin(job, epoch, peers, f"it leads; {proved}")
+        return self.attempt.begin(job, epoch, peers, f"it leads; {proved}")
 
     def _living(
         self, saved: Configuration, own: str, heard: Mapping[str, Word | Unknown]
@@ -361,20 +312,8 @@ class Recoverer:
             "without it, and what was written there meanwhile would be lost; `habeat ack` allows it"
         )
 
-    def _answering(self) -> list[str]:
-        """Return the addresses of the other site that answer, asked side by side."""
-        with ThreadPoolExecutor() as pool:
-            answers = pool.map(self.reached, self.there)
-        return [address for address, reached in zip(self.there, answers, strict=True) if reached]
-
-    def _begin(self, job: Job, epoch: Epoch, peers: tuple[Server, ...], told: str) -> Outcome:
-        old = self._recovery()
-        after = replace(old, after=None) if old is not None and self._taken_in(old) else old and old.after
-        self._note(Recovery(job.failover, job.round, epoch, peers, after=after))
-        return Done(f"{epoch} begins with {_named(peers)}: {told}")
-
     def _others(self, recovery: Recovery) -> list[Server]:
-        own = self._own_id()
+        own = self.attempt.own_id()
         return [peer for peer in recovery.peers if peer.id != own]
 
     def _follows(self, peer: Server, recovery: Recovery) -> bool:
@@ -388,13 +327,13 @@ class Recoverer:
 
         Their history has begun, so it is followed even where the other site is no longer surely dead.
         """
-        own, recovery = self._own_id(), self._recovery()
+        own, recovery = self.attempt.own_id(), self.attempt.recovery()
         if recovery is not None and recovery.begun:
             return None
         words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
         for plan in (word.recovery for word in words):
             if plan and self._is_ahead(plan) and plan.begun and own in {peer.id for peer in plan.peers}:
-                return plan if isinstance(self.leader(), Down) or self.unit.state() in ENDED else None
+                return plan if isinstance(self.leader(), Down) or self.attempt.unit.state() in ENDED else None
         return None
 
     def _is_ahead(self, plan: Recovery) -> bool:
@@ -402,7 +341,7 @@ class Recoverer:
 
         It does where we were put back after we had told that epoch; one that is proved waits for nobody.
         """
-        epoch, recovery = self._epoch(), self._recovery()
+        epoch, recovery = self.attempt.epoch(), self.attempt.recovery()
         begun = recovery is not None and recovery.begun and recovery.epoch.id == epoch.id
         waits = plan.epoch.id == epoch.id and plan.stage is Stage.WRITTEN and not begun
         return waits or plan.epoch.number > epoch.number
@@ -411,24 +350,24 @@ class Recoverer:
         """Tell whether another survivor has begun a newer epoch, and counts on this server."""
         words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
         plans = [word.recovery for word in words if word.recovery is not None]
-        return any(self._is_ahead(plan) and self._own_id() in {peer.id for peer in plan.peers} for plan in plans)
+        return any(self._is_ahead(plan) and self.attempt.own_id() in {peer.id for peer in plan.peers} for plan in plans)
 
     def _follow(self, job: Job, plan: Recovery) -> Outcome:
         """Write the file that the others of this site wrote."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is None or recovery.epoch.id != plan.epoch.id or recovery.stage is Stage.UNDONE:
-            self._begin(job, plan.epoch, plan.peers, "")
+            self.attempt.begin(job, plan.epoch, plan.peers, "")
         outcome = self.backup(job)
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if isinstance(outcome, Done) and recovery is not None and recovery.stage is Stage.SAVED:
-            return self._write(recovery)
+            return self.attempt.write(recovery)
         return outcome
 
-    # -- how a step can be repeated, and how all is undone
+    # -- what is looked at
 
     def _nothing_to_do(self) -> Done | None:
         """Return why Consul must not be touched: it was started anew already, or has a leader without us."""
-        recovery = self._recovery()
+        recovery = self.attempt.recovery()
         if recovery is not None and recovery.begun:
             return Done(f"Consul was already given the new configuration ({recovery.stage.value})")
         if self._needless():
@@ -438,88 +377,11 @@ class Recoverer:
     def _needless(self) -> bool:
         return isinstance(self.leader(), Up)
 
-    def _halt(self) -> None:
-        """Stop Consul where it runs, and make sure that no process has the database open."""
-        if self.unit.state() not in ENDED:
-            if (recovery := self._recovery()) is not None:
-                self._note(recovery.ran)
-            self.unit.stop()
-        deadline = self.ticks() + QUIET_WAIT
-        while self.folder.busy():
-            if self.ticks() > deadline:
-                raise CommandError(f"{self.unit.name} is stopped, but a process still has raft's database open")
-            self.sleep(PAUSE)
-
-    def _start_again(self, recovery: Recovery) -> None:
-        """Start Consul without the new configuration; since it writes then, the copy is of the past from now on."""
-        self.folder.remove_peers()
-        self._note(replace(recovery, backup="", stage=Stage.PREPARED))
-        self.unit.start()
-
-    def _taken_in(self, recovery: Recovery | None) -> bool:
-        """Tell whether Consul was started with the new configuration: then there is no way back but the copy."""
-        return recovery is not None and recovery.begun and not self.folder.has(f"{RAFT}/{PEERS}")
-
-    def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
-        """Start Consul with its old data, or with none, if its guard says so.
-
-        An epoch that was told stays: who heard of it and threw its data away rejoins this server and its old data.
-        """
-        if recovery is not None and recovery.stage is Stage.UNDONE and job.command is not Command.CLOSE:
-            if self.unit.state() in ENDED:
-                self.unit.start()
-            return Waiting(UNDONE.format(backup=recovery.backup))
-        if recovery is not None and self.folder.has(f"{RAFT}/{PEERS}"):
-            self._halt()
-            if self._taken_in(recovery):
-                return Waiting("Consul took the new configuration in at this moment")
-            self._note(replace(recovery, stage=Stage.SAVED))
-            self.folder.remove_peers()
-        earlier = recovery and recovery.after
-        if recovery is not None:
-            self.journal.note(RECOVERY, None if earlier is None else to_json(earlier))
-        if self.unit.state() in ENDED:
-            self.unit.start()
-        told = f"{self.unit.name} runs, and nothing is rebuilt here, since the other site is no longer surely dead"
-        if earlier is not None:
-            told = f"{self.unit.name} runs with {earlier.epoch}, since the other site is no longer surely dead"
-        return Done(told) if job.command is Command.CLOSE else Waiting(told)
-
-    def _broken(self, recovery: Recovery | None, why: str) -> Outcome:
-        """Fail, and after some attempts put the copy of the raft folder back.
-
-        Never once Consul took the new configuration in: it may have had a leader since, and what that acknowledged
-        would be lost.
-        """
-        if recovery is None or recovery.stage is not Stage.WRITTEN:
-            return Failed(why)
-        if self._taken_in(recovery):
-            return Failed(f"{why}; the new configuration was taken in, so the copy {recovery.backup} is not put back")
-        recovery = replace(recovery, failures=recovery.failures + 1)
-        self._note(recovery)
-        if recovery.failures < ATTEMPTS:
-            return Failed(why)
-        recovery = replace(recovery, stage=Stage.UNDOING)
-        self._note(recovery)
-        told = f"{why}; after {recovery.failures} attempts the raft folder was put back as it was"
-        try:
-            self._undo(recovery)
-        except CommandError as error:
-            return Failed(f"{told}, and {error}")
-        return Failed(told)
-
-    def _undo(self, recovery: Recovery) -> None:
-        """Put the copy back, and start Consul; can be repeated after it was cut off anywhere."""
-        self._halt_or_absent()
-        self.folder.restore(recovery.backup, f"{recovery.backup}.failed")
-        self._note(replace(recovery, stage=Stage.UNDONE))
-        self.unit.start()
-
-    def _halt_or_absent(self) -> None:
-        if self.folder.has(RAFT):
-            self._halt()
-        elif self.unit.state() not in ENDED:
-            self.unit.stop()
+    def _answering(self) -> list[str]:
+        """Return the addresses of the other site that answer, asked side by side."""
+        with ThreadPoolExecutor() as pool:
+            answers = pool.map(self.reached, self.there)
+        return [address for address, reached in zip(self.there, answers, strict=True) if reached]
 
     def _await_leader(self) -> str | None:
         """Wait until a consistent read succeeds, and return what Consul said last if it never does."""
@@ -534,32 +396,11 @@ class Recoverer:
                 return None
             self.sleep(PAUSE)
 
-    # -- the notes
-
     def _save(self) -> str:
         """Save raft's new configuration at once: the guard goes by it."""
         try:
             found = self.consul.raft()
         except HttpError as error:
             return f"it could not be read who votes: Consul {error}"
-        self.journal.note(SAVED, to_json(replace(found, at=self.clock(), boot=self.boot)))
-        return f"{_named(found.voters)} vote"
-
-    def _own_id(self) -> str:
-        return self.folder.node_id()
-
-    def _saved(self) -> Configuration | None:
-        return configuration_of(self.journal.noted(SAVED))
-
-    def _epoch(self) -> Epoch:
-        return epoch_of(json.loads(self.journal.noted(EPOCH) or "null"))
-
-    def _recovery(self) -> Recovery | None:
-        return recovery_of(json.loads(self.journal.noted(RECOVERY) or "null"))
-
-    def _note(self, recovery: Recovery) -> None:
-        self.journal.note(RECOVERY, to_json(replace(recovery, moved_at=self.clock())))
-
-
-def _named(servers: Sequence[Server]) -> str:
-    return ", ".join(map(str, servers)) or "nobody"
+        self.attempt.save(found)
+        return f"{named(found.voters)} vote"
