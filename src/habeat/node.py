@@ -90,7 +90,7 @@ def cycle_of(
 
         recoverer = recoverer_of(config, journal, consul, edges.runner("", lock_descriptor), edges)
         try:
-            return recoverer.owed() is not None
+            return recoverer.survivors.owed() is not None
         except HabeatError:  # the steps tell what is wrong here
             return False
 

@@ -19,7 +19,7 @@ from habeat.consul import Consul
 from habeat.edges import REAL, Edges
 from habeat.journal import Journal, Recall
 from habeat.judge import judge
-from habeat.model import Target, Up, Verdict
+from habeat.model import Evidence, Target, Up, Verdict
 from habeat.node import epoch_key, observer_of, policy_of
 from habeat.observe.announcement import Look, look
 from habeat.observe.quorum import Leader
@@ -28,6 +28,7 @@ from habeat.roles import switched
 from habeat.roles.appserver import Appserver, Options
 from habeat.roles.attempt import Attempt
 from habeat.roles.consulserver import Recoverer
+from habeat.roles.survivors import Survivors
 from habeat.roles.switch import Takeover, watch_only
 from habeat.saga import Plan
 
@@ -73,30 +74,49 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
     """Return what rebuilds Consul's quorum on this server."""
     here, there = str(config.local.whoami), str(config.local.dc_check)
     reach = edges.reach(config)
+    attempt = _attempt(config, journal, runner, edges)
 
-    def look(server: Server) -> Verdict:
-        named = {address: name for name, address in config.nodes(here)}
-        target = Target(str(config.local.role), here, named.get(server.address, server.node), server.address)
-        return judge(observer_of(config, journal, target, edges).observe(edges.clock()), policy_of(config))
+    def leader() -> Evidence:
+        return Leader(consul)().evidence
 
     return Recoverer(
         site=here,
         here=config.site(here).consul_ips,
         there=config.site(there).consul_ips,
         key=epoch_key(config),
+        consul=consul,
+        attempt=attempt,
+        survivors=_survivors(config, journal, attempt, leader, edges),
+        leader=leader,
+        reached=lambda address: isinstance(reach(address), Up),
+        journal=journal,
+        ticks=edges.ticks,
+        sleep=edges.sleep,
+    )
+
+
+def _survivors(
+    config: Config, journal: Journal, attempt: Attempt, leader: Callable[[], Evidence], edges: Edges
+) -> Survivors:
+    here = str(config.local.whoami)
+
+    def look(server: Server) -> Verdict:
+        named = {address: name for name, address in config.nodes(here)}
+        target = Target(str(config.local.role), here, named.get(server.address, server.node), server.address)
+        return judge(observer_of(config, journal, target, edges).observe(edges.clock()), policy_of(config))
+
+    return Survivors(
+        site=here,
+        here=config.site(here).consul_ips,
         boot=edges.boot_id(),
         fresh=config.policy.confirmation_window,
-        consul=consul,
-        attempt=_attempt(config, journal, runner, edges),
         look=look,
         ask=edges.channel(config).ask,
-        leader=lambda: Leader(consul)().evidence,
-        reached=lambda address: isinstance(reach(address), Up),
+        leader=leader,
+        attempt=attempt,
         journal=journal,
         fresh_id=lambda: uuid.uuid4().hex,
         clock=edges.clock,
-        ticks=edges.ticks,
-        sleep=edges.sleep,
     )
 
 

@@ -8,26 +8,25 @@ start with that file, so that a server which returns knows that its data is of t
 How far it came is one note in the journal, and every step looks at that and at the world before it acts, so that each
 can be run again after it was cut off anywhere. If the other site is no longer surely dead, a server that was not yet
 started with the new file is started with its old data; one that was goes on, since the new history has begun. What is
-done to this host's server, and how it is undone, is `habeat.roles.attempt`.
+done to this host's server, and how it is undone, is `habeat.roles.attempt`; who takes part is `habeat.roles.survivors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from habeat.act.unit import ENDED
 from habeat.consul import Consul
 from habeat.errors import HabeatError, HttpError, HttpRefusedError
-from habeat.guard import Heard, Word
 from habeat.journal import Journal
-from habeat.machine import Command, State, span
-from habeat.model import Done, Down, Evidence, Failed, Outcome, Sight, Unknown, Up, Verdict, Waiting
+from habeat.machine import Command
+from habeat.model import Done, Evidence, Failed, Outcome, Up, Waiting
 from habeat.observe.quorum import NO_LEADER
-from habeat.quorum import Configuration, Epoch, Recovery, Server, Stage, obstacle, to_json
+from habeat.quorum import Recovery, Stage, obstacle, to_json
 from habeat.roles import RECOVERY, SAVED
 from habeat.roles.attempt import PAUSE, UNDONE, Attempt, named
+from habeat.roles.survivors import Survivors
 from habeat.saga import Job, Plan, Step
 
 LEADER_WAIT = 45.0
@@ -37,28 +36,21 @@ LEADER_WAIT = 45.0
 class Recoverer:
     """The steps.
 
-    `here` and `there` are the addresses of the two sites' servers. `attempt` is what is done to this one. `look` judges
-    another server of this site, `ask` hears what those say, `leader` tells whether Consul has a leader here, `reached`
-    whether an address answers. `fresh_id` gives an id that nobody else has; `key` is where Consul keeps the epoch.
-    `boot` tells this start of the machine from others, `fresh` is how many seconds before a failover the last leader
-    may have been seen. `clock` tells Unix time, `ticks` seconds that never jump.
+    `here` and `there` are the addresses of the two sites' servers. `attempt` is what is done to this one, `survivors`
+    are those of this `site`. `leader` tells whether Consul has a leader here, `reached` whether an address answers.
+    `key` is where Consul keeps the epoch. `ticks` tells seconds that never jump.
     """
 
     site: str
     here: Sequence[str]
     there: Sequence[str]
     key: str
-    boot: str
-    fresh: float
     consul: Consul
     attempt: Attempt
-    look: Callable[[Server], Verdict]
-    ask: Callable[[], Sequence[Heard]]
+    survivors: Survivors
     leader: Callable[[], Evidence]
     reached: Callable[[str], bool]
     journal: Journal
-    fresh_id: Callable[[], str]
-    clock: Callable[[], float]
     ticks: Callable[[], float]
     sleep: Callable[[float], None]
 
@@ -91,7 +83,11 @@ class Recoverer:
         if not (ours and recovery is not None and recovery.begun) and self._needless():
             return Done("Consul has a leader, so there is nothing to rebuild")
         if recovery is not None and ours:
-            if recovery.begun and not self._needless() and (recovery.stage is Stage.LOST or self._left_behind()):
+            if (
+                recovery.begun
+                and not self._needless()
+                and (recovery.stage is Stage.LOST or self.survivors.left_behind())
+            ):
                 return self._prepare(job)
             if recovery.stage is not Stage.UNDONE:
                 return Done(f"{recovery.epoch} with {named(recovery.peers)} is under way ({recovery.stage.value})")
@@ -109,7 +105,7 @@ class Recoverer:
             proved = self.attempt.examine()
         except HabeatError as error:
             return Waiting(str(error))
-        return self._agree(job, saved, own, proved)
+        return self.survivors.agree(job, saved, own, proved)
 
     def stop(self, _job: Job) -> Outcome:
         """Stop this host's Consul server, unless it was already started with the new configuration."""
@@ -144,11 +140,22 @@ class Recoverer:
             self.attempt.undo(recovery)
             return Waiting("an attempt failed and was undone")
         if job.command is not Command.ACTIVATE and not self.attempt.taken_in(recovery):
-            if (plan := self.owed()) is None:
+            if (plan := self.survivors.owed()) is None:
                 return self.attempt.put_back(job, recovery)
             if not isinstance(followed := self._follow(job, plan), Done):
                 return followed
         return self.attempt.start(recovery)
+
+    def _follow(self, job: Job, plan: Recovery) -> Outcome:
+        """Write the file that the others of this site wrote."""
+        recovery = self.attempt.recovery()
+        if recovery is None or recovery.epoch.id != plan.epoch.id or recovery.stage is Stage.UNDONE:
+            self.attempt.begin(job, plan.epoch, plan.peers, "")
+        outcome = self.backup(job)
+        recovery = self.attempt.recovery()
+        if isinstance(outcome, Done) and recovery is not None and recovery.stage is Stage.SAVED:
+            return self.attempt.write(recovery)
+        return outcome
 
     def prove(self, job: Job) -> Outcome:
         """Wait for a leader, and prove a consistent read and a write; from then on Consul tells the epoch itself."""
@@ -172,12 +179,20 @@ class Recoverer:
         self.attempt.note(replace(recovery, stage=Stage.PROVED))
         return Done(f"Consul has a leader again, proved by {proved}; {saved}")
 
+    def _save(self) -> str:
+        """Save raft's new configuration at once: the guard goes by it."""
+        try:
+            found = self.consul.raft()
+        except HttpError as error:
+            return f"it could not be read who votes: Consul {error}"
+        self.attempt.save(found)
+        return f"{named(found.voters)} vote"
+
     def _leaderless(self, job: Job, recovery: Recovery, why: str) -> Outcome:
         """Return what becomes of a recovery that brought no leader."""
         if not why.startswith(f"Consul {NO_LEADER}"):
             return Failed(f"it cannot be told whether Consul has a leader: {why}")
-        late = [peer for peer in self._others(recovery) if not self._follows(peer, recovery)]
-        if late:
+        if late := self.survivors.late(recovery):
             return Waiting(f"there is no leader yet, since {named(late)} has not followed yet ({why})")
         if job.command is Command.ACTIVATE and (lost := self._lost_again(job, recovery)) is not None:
             return Waiting(f"{why}; {lost}")
@@ -250,119 +265,6 @@ class Recoverer:
         copy = f"the raft folder from before is {self.attempt.folder.path / recovery.backup}"
         return f"Consul's quorum was rebuilt in {recovery.epoch} with {named(recovery.peers)}; {copy}"
 
-    # -- who takes part
-
-    def _agree(  # noqa: PLR0911  one return for each reason
-        self, job: Job, saved: Configuration, own: str, proved: str
-    ) -> Outcome:
-        """Lead the survivors, or follow the one that does."""
-        heard = {item.address: item.word for item in self.ask()}
-        living = self._living(saved, own, heard)
-        if isinstance(living, Waiting):
-            return living
-        peers = tuple(server for server in saved.among(self.here) if server.id in living)
-        words = [word for word in heard.values() if isinstance(word, Word)]
-        known = max([self.attempt.epoch(), *(word.epoch for word in words)], key=lambda epoch: epoch.number)
-        plans = [w.recovery for w in living.values() if w and w.recovery and w.recovery.stage is not Stage.UNDONE]
-        newer = next((plan for plan in plans if self._is_ahead(plan)), None)
-        if newer is not None:
-            if own not in {peer.id for peer in newer.peers}:
-                return Waiting(f"Consul is being rebuilt without this server in {newer.epoch}; then it rejoins clean")
-            return self.attempt.begin(job, newer.epoch, newer.peers, f"it follows {newer.epoch.by}; {proved}")
-        if (old := self._outdated(job, saved)) is not None:
-            return Waiting(old)
-        if peers[0].id != own:
-            return Waiting(f"{peers[0]} leads the recovery here, and has not begun it")
-        behind = [s for s in peers[1:] if (word := living[s.id]) and word.state != State.FAILING_OVER.value]
-        if behind:
-            return Waiting(f"{named(behind)} does not call the other site dead yet")
-        epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock())
-        return self.attempt.begin(job, epoch, peers, f"it leads; {proved}")
-
-    def _living(
-        self, saved: Configuration, own: str, heard: Mapping[str, Word | Unknown]
-    ) -> dict[str, Word | None] | Waiting:
-        """Return the word of each survivor by its id, None for this one; or whom it cannot be told of."""
-        living: dict[str, Word | None] = {}
-        for server in saved.among(self.here):
-            word = heard.get(server.address)
-            if server.id == own:
-                living[server.id] = None
-            elif isinstance(word, Word):
-                if word.server != server.id:
-                    return Waiting(
-                        f"who answers as {server} has the node-id {word.server or '(none)'}, not {server.id}"
-                    )
-                living[server.id] = word
-            elif (verdict := self.look(server)).sight is not Sight.DOWN:
-                told = word.reason if isinstance(word, Unknown) else "was not asked"
-                return Waiting(f"{server} is not surely dead ({verdict.why}), and its habeat {told}")
-        return living
-
-    def _outdated(self, job: Job, saved: Configuration) -> str | None:
-        """Return why the other servers may have gone on without this one, so that its data may be of the past."""
-        if self.journal.acknowledged(job.failover):
-            return None
-        began = self.journal.failover(job.failover).started_at
-        rebooted = ", and the machine was rebooted since" if saved.boot != self.boot else ""
-        if not rebooted and began - saved.at <= self.fresh:
-            return None
-        return (
-            f"this server last saw a leader {span(began - saved.at)} before{rebooted}: the other site may have gone on "
-            "without it, and what was written there meanwhile would be lost; `habeat ack` allows it"
-        )
-
-    def _others(self, recovery: Recovery) -> list[Server]:
-        own = self.attempt.own_id()
-        return [peer for peer in recovery.peers if peer.id != own]
-
-    def _follows(self, peer: Server, recovery: Recovery) -> bool:
-        """Tell whether another server has got as far as to write the same file."""
-        words = [item.word for item in self.ask() if isinstance(item.word, Word) and item.word.server == peer.id]
-        found = words[0].recovery if words else None
-        return found is not None and found.begun and found.epoch.id == recovery.epoch.id
-
-    def owed(self) -> Recovery | None:
-        """Return the plan that others of this site went on with, and that has no leader without this server, or None.
-
-        Their history has begun, so it is followed even where the other site is no longer surely dead.
-        """
-        own, recovery = self.attempt.own_id(), self.attempt.recovery()
-        if recovery is not None and recovery.begun:
-            return None
-        words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
-        for plan in (word.recovery for word in words):
-            if plan and self._is_ahead(plan) and plan.begun and own in {peer.id for peer in plan.peers}:
-                return plan if isinstance(self.leader(), Down) or self.attempt.unit.state() in ENDED else None
-        return None
-
-    def _is_ahead(self, plan: Recovery) -> bool:
-        """Tell whether a plan of another is one to follow: a newer one, or that of our epoch which waits for us.
-
-        It does where we were put back after we had told that epoch; one that is proved waits for nobody.
-        """
-        epoch, recovery = self.attempt.epoch(), self.attempt.recovery()
-        begun = recovery is not None and recovery.begun and recovery.epoch.id == epoch.id
-        waits = plan.epoch.id == epoch.id and plan.stage is Stage.WRITTEN and not begun
-        return waits or plan.epoch.number > epoch.number
-
-    def _left_behind(self) -> bool:
-        """Tell whether another survivor has begun a newer epoch, and counts on this server."""
-        words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
-        plans = [word.recovery for word in words if word.recovery is not None]
-        return any(self._is_ahead(plan) and self.attempt.own_id() in {peer.id for peer in plan.peers} for plan in plans)
-
-    def _follow(self, job: Job, plan: Recovery) -> Outcome:
-        """Write the file that the others of this site wrote."""
-        recovery = self.attempt.recovery()
-        if recovery is None or recovery.epoch.id != plan.epoch.id or recovery.stage is Stage.UNDONE:
-            self.attempt.begin(job, plan.epoch, plan.peers, "")
-        outcome = self.backup(job)
-        recovery = self.attempt.recovery()
-        if isinstance(outcome, Done) and recovery is not None and recovery.stage is Stage.SAVED:
-            return self.attempt.write(recovery)
-        return outcome
-
     # -- what is looked at
 
     def _nothing_to_do(self) -> Done | None:
@@ -395,12 +297,3 @@ class Recoverer:
             else:
                 return None
             self.sleep(PAUSE)
-
-    def _save(self) -> str:
-        """Save raft's new configuration at once: the guard goes by it."""
-        try:
-            found = self.consul.raft()
-        except HttpError as error:
-            return f"it could not be read who votes: Consul {error}"
-        self.attempt.save(found)
-        return f"{named(found.voters)} vote"
