@@ -90,6 +90,7 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
         leader=leader,
         reached=lambda address: isinstance(reach(address), Up),
         journal=journal,
+        clock=edges.clock,
         ticks=edges.ticks,
         sleep=edges.sleep,
     )

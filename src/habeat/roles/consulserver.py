@@ -24,7 +24,7 @@ from habeat.machine import Command
 from habeat.model import Done, Evidence, Failed, Outcome, Up, Waiting
 from habeat.observe.quorum import NO_LEADER
 from habeat.quorum import Recovery, Stage, obstacle, to_json
-from habeat.roles import RECOVERY, SAVED
+from habeat.roles import ASKED, RECOVERY, SAVED
 from habeat.roles.attempt import PAUSE, UNDONE, Attempt, named
 from habeat.roles.survivors import Survivors
 from habeat.saga import Job, Plan, Step
@@ -38,7 +38,7 @@ class Recoverer:
 
     `here` and `there` are the addresses of the two sites' servers. `attempt` is what is done to this one, `survivors`
     are those of this `site`. `leader` tells whether Consul has a leader here, `reached` whether an address answers.
-    `key` is where Consul keeps the epoch. `ticks` tells seconds that never jump.
+    `key` is where Consul keeps the epoch. `clock` tells Unix time, `ticks` seconds that never jump.
     """
 
     site: str
@@ -51,6 +51,7 @@ class Recoverer:
     leader: Callable[[], Evidence]
     reached: Callable[[str], bool]
     journal: Journal
+    clock: Callable[[], float]
     ticks: Callable[[], float]
     sleep: Callable[[float], None]
 
@@ -128,7 +129,7 @@ class Recoverer:
         if (done := self._nothing_to_do()) is not None or recovery is None:
             return done or Done("there is nothing to rebuild")
         self.attempt.halt()
-        if back := self._answering():
+        if back := self._answering(self.there):
             self.attempt.start_again(recovery)
             return Waiting(f"{', '.join(back)} answers again, so {self.attempt.unit.name} was started again")
         return self.attempt.write(recovery)
@@ -229,7 +230,9 @@ class Recoverer:
             return Done("nothing was rebuilt")
         peers = {peer.id for peer in recovery.peers}
         try:
-            strangers = [s for s in self.consul.raft().servers if s.id not in peers and not self.reached(s.address)]
+            others = [server for server in self.consul.raft().servers if server.id not in peers]
+            alive = self._answering([server.address for server in others])
+            strangers = [server for server in others if server.address not in alive]
             for server in strangers:
                 self.consul.remove_voter(server)
             left = self.consul.raft()
@@ -243,7 +246,7 @@ class Recoverer:
         if (recovery := self.attempt.recovery()) is not None:
             voters = {server.address for server in self.consul.raft().voters}
             away = [address for address in self.there if address not in voters]
-            apart = [address for address in away if self.reached(address)]
+            apart = self._answering(away)
             if apart or len(away) == len(self.there):
                 said = "answers, but" if apart else "does not answer, and"
                 return Waiting(
@@ -279,11 +282,14 @@ class Recoverer:
     def _needless(self) -> bool:
         return isinstance(self.leader(), Up)
 
-    def _answering(self) -> list[str]:
-        """Return the addresses of the other site that answer, asked side by side."""
+    def _answering(self, addresses: Sequence[str]) -> list[str]:
+        """Return which addresses answer, asked side by side; a server of the other site that does is noted as alive."""
         with ThreadPoolExecutor() as pool:
-            answers = pool.map(self.reached, self.there)
-        return [address for address, reached in zip(self.there, answers, strict=True) if reached]
+            answers = pool.map(self.reached, addresses)
+        found = [address for address, reached in zip(addresses, answers, strict=True) if reached]
+        if any(address in self.there for address in found):
+            self.journal.note(ASKED, repr(self.clock()))
+        return found
 
     def _await_leader(self) -> str | None:
         """Wait until a consistent read succeeds, and return what Consul said last if it never does."""
