@@ -280,12 +280,23 @@ class Invariants:
             if box.moves and not box.by_hand and not (box.host in box.flushed and box.restarted):
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
+            if dead and box.host == "mbox1" and not box.moves and box.key not in self._named():
+                return f"{box.name} stays on the dead mbox1, and is not named with the reason"
         waiting = [i for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]
         if waiting:
             return f"{waiting[0].name} has not come to an end"
         primary, stands = scene.instances.get("mbox1"), scene.carbonio.module.get("mbox1", True)
         back = primary is not None and primary.up() and scene.world.hosts["mbox2"].up and self._may(primary)
         return "the HA module of mbox1 is stopped, though mbox2 is back" if back and not stands else None
+
+    def _named(self) -> set[str]:
+        """Return the accounts that some standby wrote down as not promoted, with the reason."""
+        found = set()
+        for instance in self.scene.instances.values():
+            failover = instance.decisions[-1][1].memory.failover if instance.decisions else None
+            entries = instance.journal(Process()).entries(failover, "refused") if failover is not None else []
+            found |= {entry.key for entry in entries if entry.reason}
+        return found
 
     def _proxy(self) -> str | None:
         routes, back = self.scene.routes, self.scene.world.hosts["proxy1"].up
