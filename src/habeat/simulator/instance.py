@@ -214,8 +214,9 @@ class _Told:
         if outcome is None:
             instance.process.step_at = instance.scene.world.now
             return
-        why = getattr(outcome, "detail", None) or getattr(outcome, "why", "")
+        why = str(getattr(outcome, "detail", None) or getattr(outcome, "why", ""))
         instance.scene.world.tell(f"{instance.name}:   {name} {type(outcome).__name__.lower()}: {why}")
+        instance.scene.invariants.told(instance, why)
 
 
 class _Journal(Journal):

@@ -191,8 +191,7 @@ class Invariants:
             if self.scene.schedule.kind == "quorum":
                 self.before[instance.name] = self.scene.mesh.servers[instance.name].begun
             self.acknowledged.discard(instance.name)
-        if "nothing is rebuilt here" in sentence or "nothing was rebuilt" in sentence:
-            self._unchanged(instance)
+        self.told(instance, sentence)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
         if decision.row in TOLD and now - max(self.disturbed_at, instance.thawed_at) > CALM:
@@ -209,10 +208,15 @@ class Invariants:
         """Tell whether its clock jumps in this schedule: habeat measures across its runs by the machine's clock."""
         return any((fault.what, fault.args[:1]) == ("jump", (instance.name,)) for fault in self.scene.schedule.faults)
 
-    def _unchanged(self, instance: Instance) -> None:
-        """Demand that Consul took no peers.json in during this failover."""
-        if self.scene.mesh.servers[instance.name].begun is not self.before.get(instance.name):
+    def told(self, instance: Instance, text: str) -> None:
+        """Check what a decision or a step tells of Consul's data: whether it took peers.json in in this failover."""
+        server = self.scene.mesh.servers.get(instance.name)
+        changed = server is not None and server.begun is not self.before.get(instance.name)
+        if changed and ("nothing is rebuilt here" in text or "nothing was rebuilt" in text):
             raise Violation("I5", f"{instance.name} says that nothing is rebuilt there, and it is")
+        given = changed or (server is not None and server.peers is not None)
+        if "already given the new configuration" in text and not given:
+            raise Violation("I5", f"{instance.name} says that Consul was given a new configuration, and it was not")
 
     def _so(self, instance: Instance, decision: Decision) -> None:
         """Demand that what is told as done is so."""
