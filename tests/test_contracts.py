@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from habeat.model import Down, Evidence, Target, Unknown, Up
 from habeat.observe import Witness
 from habeat.observe.announcement import look
 from habeat.simulator.mail import Carbonio as MadeCarbonio
-from habeat.simulator.mesh import Mesh
+from habeat.simulator.mesh import DETECTION, Mesh
 from habeat.simulator.outsiders import Vcenter, VcenterWitness
 from habeat.simulator.routes import PEER, Routes, Speaker
 from habeat.simulator.routes import PREFIX as MADE_PREFIX
@@ -43,25 +44,42 @@ def _lacking(why: str) -> None:
 # -- Consul
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A Consul: a client of its agent on a living node, the name of another node, a client of that, and its end."""
+
+    client: Consul
+    node: str
+    other: Consul
+    kill: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class _MadeEndpoint(Endpoint):
-    mesh: Mesh
+    mesh: Mesh | None = None
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
-        return self.mesh.call("mbox2", method, path, body, 3.0)
+        assert self.mesh is not None
+        return self.mesh.call(self.host, method, path, body, 3.0)
 
 
 @pytest.fixture(params=["made", pytest.param("real", marks=pytest.mark.consul)])
-def consul(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Consul, str]]:
-    """Give a client of a Consul, and the name of a living node in it."""
+def consul(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asked]:
+    """Give a Consul of one server, with an agent on each of two mailstores."""
     if request.param == "made":
         world = World()
         for name, site in (("mbox1", "primary"), ("mbox2", "secondary"), ("svc1", "primary")):
             world.add(name, site, f"10.0.0.{len(world.hosts) + 1}")
         mesh = Mesh(world)
         mesh.begin(["svc1"])
-        endpoint = _MadeEndpoint("127.0.0.1", 8500)
-        object.__setattr__(endpoint, "mesh", mesh)
-        yield Consul(endpoint), "agent-mbox1"
+        one, other = (Consul(_MadeEndpoint(host, 8500, mesh=mesh)) for host in ("mbox2", "mbox1"))
+
+        def kill() -> None:
+            world.hosts["mbox1"].up = False
+            world.change()
+            world.wait(DETECTION)
+
+        yield Asked(one, "agent-mbox1", other, kill)
         return
     program = binary()
     if program is None:
@@ -70,14 +88,15 @@ def consul(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Con
     net = f"127.{60 + os.getpid() % 3}.{os.getpid() % 250 + 1}"
     real = RealWitness(program, tmp_path, {PRIMARY: f"{net}.1", STANDBY: f"{net}.2"}, f"{net}.3")
     try:
-        yield Consul(Endpoint(real.address, real.port)), NODES[PRIMARY]
+        one, other = (Consul(Endpoint(address, real.port)) for address in (real.address, f"{net}.1"))
+        yield Asked(one, NODES[PRIMARY], other, lambda: real.kill(PRIMARY))
     finally:
         real.close()
 
 
-def test_consul(consul: tuple[Consul, str]) -> None:
+def test_consul(consul: Asked) -> None:
     """Health, nodes, the leader, raft, keys, sessions and locks."""
-    client, node = consul
+    client, node = consul.client, consul.node
     client.require_leader()
     assert client.leader().endswith((":8300", ":8300"))
     assert "passing" == client.health(node).serf
@@ -94,9 +113,25 @@ def test_consul(consul: tuple[Consul, str]) -> None:
     assert ("text", "", 0) == (held.value, held.session, held.epoch)
 
 
-def test_consul_locks(consul: tuple[Consul, str]) -> None:
+def test_a_session_ends_with_its_node(consul: Asked) -> None:
+    """A node that gossip calls dead loses its sessions, and what they held is held back for the lock delay."""
+    session = consul.other.create_session(30, "one")
+    assert consul.other.acquire("habeat/node", session, "mbox1")
+    consul.kill()
+
+    def let_go() -> bool:
+        held = consul.client.lock("habeat/node")
+        assert held is not None
+        return held.session == ""
+
+    eventually(let_go, "the dead node's session still holds the lock")
+    assert not consul.client.renew_session(session)
+    assert not consul.client.acquire("habeat/node", consul.client.create_session(30, "two"), "mbox2")
+
+
+def test_consul_locks(consul: Asked) -> None:
     """One session has a lock; it is given on when it is released, and held back when its session ends."""
-    client, _ = consul
+    client = consul.client
     one, other = (client.create_session(30, name) for name in ("one", "other"))
     assert client.acquire("habeat/lock", one, "mbox2")
     assert not client.acquire("habeat/lock", other, "mbox3")

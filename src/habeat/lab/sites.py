@@ -133,7 +133,9 @@ class RealWitness:
 
     def kill(self, host: str) -> None:
         """Kill a node's agent, as its power supply would."""
-        self._agents.pop(host).kill()
+        agent = self._agents.pop(host)
+        agent.kill()
+        agent.wait()
 
     def revive(self, host: str) -> None:
         """Start a node's agent."""

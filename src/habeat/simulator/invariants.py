@@ -309,7 +309,7 @@ class Invariants:
             return None if routes.announces("proxy2") else "nobody announces what the dead proxy1 had"
         if self._state(instance) in ("failing_over", "failing_back", "active", "suspect"):
             return f"proxy2 has not come to rest: it is {self._state(instance)}"
-        automatic = self.scene.schedule.setting("deactivate") == "on"
+        automatic = self.scene.schedule.setting("deactivate") == "on" and not _announced_by_hand(self.scene)
         return "proxy2 still announces, though proxy1 is back" if automatic and routes.announces("proxy2") else None
 
     def _quorum(self) -> str | None:
@@ -386,7 +386,12 @@ class Invariants:
 
 def _spoiled(scene: Scene) -> bool:
     """Tell whether something happened to what was taken over."""
-    return any(fault.what in ("route", "reboot") for fault in scene.schedule.faults)
+    return any(fault.what in ("route", "reboot", "hand") for fault in scene.schedule.faults)
+
+
+def _announced_by_hand(scene: Scene) -> bool:
+    """Tell whether a person announced the address: what is not by habeat, habeat does not give back."""
+    return any(fault.args[1:] in (("take",), ("tell",)) for fault in scene.schedule.faults if fault.what == "hand")
 
 
 def _silent(scene: Scene) -> bool:
