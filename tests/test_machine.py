@@ -218,6 +218,10 @@ def test_a_takeover_that_was_cut_short_goes_on() -> None:
     assert commands(cycles(D, D, start=active, halfway=True)) == ["A7", "A24"]
     assert commands(cycles(N, N, start=active, halfway=True)) == ["A6", "A6"]
     assert commands(cycles(D, D, start=active, halfway=True, paused=True)) == ["A7", "A8"]
+    awaiting = replace(active, state="awaiting_failback")
+    assert commands(cycles(D, D, D, start=awaiting, halfway=True)) == ["W5", "W16", "A24"]
+    assert commands(cycles(D, D, start=awaiting, halfway=True, paused=True)) == ["W5", "W6"]
+    assert commands(cycles(D, D, start=awaiting)) == ["W5", "W7"]
 
 
 def test_a_leader_without_the_dead() -> None:

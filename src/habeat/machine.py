@@ -372,6 +372,9 @@ TRANSITIONS: dict[State, dict[Sight, tuple[Row, ...]]] = {
             Row("W14", _G.ORPHANED, _S.ACTIVE, _C.MEND, _L.ERROR, 0, _ORPHANED),
             Row("W5", _G.UNCONFIRMED, _S.AWAITING_FAILBACK, _C.NONE, _L.WARNING, 0, _CONFIRMING),
             Row("W6", _G.PAUSED, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _PAUSED),
+            Row("W16", _G.HALFWAY, _S.ACTIVE, _C.NONE, _L.ERROR, 0,
+                "{target} is dead again, and only a part of it was taken over: {why}. "
+                "The failover goes on in the next cycle."),
             Row("W7", _G.COOLING, _S.AWAITING_FAILBACK, _C.NONE, _L.ERROR, 3, _COOLING),
             Row("W8", _G.ALWAYS, _S.FAILING_OVER, _C.ACTIVATE, _L.ERROR, 0, _START),
         ),
