@@ -52,6 +52,8 @@ BY_HAND = (
     Mutant("the result of a plan is not journaled", "cycle.py", "        self.journal.record(self.target, settled, self.clock())\n", ""),
     Mutant("a person's pause does not reach a running plan", "cycle.py", "        return self.journal.hold(self.clock())\n", "        return None\n"),
     Mutant("what was met counts for nothing", "cycle.py", "(memory.reached_at, self.met())", "(memory.reached_at,)"),
+    Mutant("cycles from before a sign of life confirm", "cycle.py", "            met=self.met(),\n", ""),
+    Mutant("who answers a step is not noted as alive", "roles/consulserver.py", "            self.journal.note(ASKED, repr(self.clock()))\n", "            pass\n"),
     Mutant("no intent before a step", "saga.py", "        attempt = self.journal.intend(failover, round_, step.name, self.clock())\n", "        attempt = 1\n"),
     Mutant("a step that is done is done for good", "saga.py", " and step.holds():", ":"),
     Mutant("care runs what needs a dead target", "saga.py", "if step.needs_down and command in (Command.CARE, Command.CLOSE):", "if False:"),
