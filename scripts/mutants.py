@@ -1,7 +1,8 @@
 """Break habeat's guards and write orders one at a time, and show what finds each: `mutants.py [PAGE]`, or `make mutants`.
 
-Each mutant is one line changed in a copy of the sources. First the simulator hunts it; where that finds nothing, the
-tests do. Exit code 1 where one survives; PAGE gets the table.
+Each mutant is one line changed in a copy of the sources. What is quick hunts it first: the simulator's scenarios, the
+pure tests, the simulator's schedules by a seed, and then the tests that take longer. Exit code 1 where one survives;
+PAGE gets the table.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS, PATIENCE = 1500, 900
 PURE = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_saga.py")
-SCENARIOS = ("test_simulator.py",)
+SCENARIOS = sorted((ROOT / "tests" / "scenarios").glob("*.txt"))
 REAL = ("test_quorum_mesh.py", "test_quorum_troubles.py")
 SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")
 
@@ -127,23 +128,43 @@ def hunted(mutant: Mutant, folder: Path) -> str | None:
 
 
 def _hunt(source: Path) -> str | None:
-    """Return what finds the fault in these sources: the simulator, then the tests, the quick ones first; or None."""
+    """Return what finds the fault in these sources, the quick ones first; or None."""
     environment = {**os.environ, "PYTHONPATH": str(source)}
-    command = [sys.executable, "-m", "habeat", "simulate", "--runs", str(RUNS), "--seed", "mutants", "--json"]
+    return (
+        _simulated(environment, *map(str, SCENARIOS))
+        or _tested(environment, PURE)
+        or _simulated(environment, "--runs", str(RUNS), "--seed", "mutants")
+        or _tested(environment, SLOW)
+        or _tested(environment, REAL)
+    )
+
+
+def _simulated(environment: dict[str, str], *words: str) -> str | None:
+    """Return what the simulator finds: the scenario, or the invariant that does not hold in a schedule of the seed."""
+    command = [sys.executable, "-m", "habeat", "simulate", "--json", *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return "simulator: it hangs"
-    if done.returncode != 0:
-        return f"simulator: {json.loads(done.stdout)['violations'][0]['invariant'] or 'it breaks'}"
-    for tests in (PURE, SCENARIOS, SLOW, REAL):
-        paths = [str(ROOT / "tests" / name) for name in tests]
-        tested = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
-        done = subprocess.run(tested, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
-        if done.returncode in (1, 2):  # 2: stopped at the first
-            failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?)(?:\[| |$)", done.stdout, re.MULTILINE)
-            return f"suite: {failed[1] if failed else 'a test'}"
-    return None
+    if done.returncode == 0:
+        return None
+    if done.returncode != 1:
+        sys.exit(f"the simulator does not run: {done.stderr}")
+    found = json.loads(done.stdout)["violations"][0]
+    about = found["schedule"].splitlines()[0]
+    names = [path.stem for path in SCENARIOS if path.read_text(encoding="utf-8").startswith(about)]
+    return f"scenario: {names[0]}" if names else f"simulator: {found['invariant']}"
+
+
+def _tested(environment: dict[str, str], tests: Sequence[str]) -> str | None:
+    """Return the first of some tests that fails."""
+    paths = [str(ROOT / "tests" / name) for name in tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    if done.returncode not in (1, 2):  # 2: stopped at the first
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?)(?:\[| |$)", done.stdout, re.MULTILINE)
+    return f"suite: {failed[1] if failed else 'a test'}"
 
 
 def main() -> None:
@@ -163,8 +184,9 @@ def main() -> None:
         print(lines[-1], flush=True)
     if len(sys.argv) > 1:
         about = (
-            "# Mutants\n\nWhat finds each guard and each write order of habeat when it is broken on purpose, one line at a "
-            f"time: the [simulator](simulator.md) in {RUNS} schedules, or else the test suite. Written by `make mutants`.\n\n"
+            "# Mutants\n\nWhat finds each guard and each write order of habeat first when it is broken on purpose, one line at "
+            "a time: a scenario of the [simulator](simulator.md), the invariant that fell in one of "
+            f"{RUNS} schedules, or a test of the suite. Written by `make mutants`.\n\n"
         )
         Path(sys.argv[1]).write_text(about + "\n".join(lines) + "\n", encoding="utf-8")
     sys.exit(1 if alive else 0)
