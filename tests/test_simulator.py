@@ -230,8 +230,9 @@ def test_command() -> None:
     done = _simulate("--runs", "60", "--seed", "cli", "--json")
     told = json.loads(done.stdout)
     assert (0, 60, 0, []) == (done.returncode, told["schedules"], told["broken"], told["violations"])
-    assert told["rows"] > 20
-    assert told["points"] > 5
+    assert 6 == told["reached"]["states"]
+    assert told["reached"]["transition rows"] > 20
+    assert told["reached"]["crash points"] > 5
     assert "every invariant holds" in _simulate("--seed", "cli:7").stdout
 
 

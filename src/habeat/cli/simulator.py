@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from habeat.cli import Options, answer, habeat, shared
-from habeat.simulator.engine import IMPOSSIBLE, ROWS, Found, Tally, many, play, smallest
+from habeat.simulator.engine import ALL, Found, Tally, many, play, smallest
 from habeat.simulator.generate import generate
-from habeat.simulator.points import POINTS
 from habeat.simulator.schedule import parse
 
 USUAL, MOST = 1000, 100_000_000
@@ -62,16 +61,14 @@ def _many(seed: str, runs: int, minutes: float | None) -> Tally:
 
 
 def _told(tally: Tally) -> dict[str, Any]:
-    rows, points = tally.missing
+    missing = tally.missing
     return {
         "schedules": tally.runs,
         "faults": tally.faults,
         "seconds": round(tally.took, 1),
         "a_second": round(tally.runs / tally.took, 1) if tally.took else None,
-        "rows": len(ROWS) - len(IMPOSSIBLE) - len(rows),
-        "rows_missing": rows,
-        "points": len(POINTS) - len(points),
-        "points_missing": points,
+        "reached": {kind: len(ALL[kind]) - len(names) for kind, names in missing.items()},
+        "missing": missing,
         "broken": len(tally.broken),
     }
 
@@ -79,11 +76,9 @@ def _told(tally: Tally) -> dict[str, Any]:
 def _words(told: dict[str, Any]) -> str:
     speed = f" in {told['seconds']:g} s, {told['a_second']:g} a second" if told["a_second"] else ""
     lines = [f"{told['schedules']} schedules with {told['faults']} faults{speed}"]
-    for what, all_ in (("rows", len(ROWS) - len(IMPOSSIBLE)), ("points", len(POINTS))):
-        missing = told[f"{what}_missing"]
+    for kind, missing in told["missing"].items():
         named = f"; not: {', '.join(missing)}" if missing else ""
-        name = {"rows": "transition rows", "points": "crash points"}[what]
-        lines.append(f"{told[what]} of {all_} {name} reached{named}")
+        lines.append(f"{told['reached'][kind]} of {len(ALL[kind])} {kind} reached{named}")
     lines.append(f"{told['broken']} violations" if told["broken"] else "every invariant holds")
     return "\n".join(lines)
 

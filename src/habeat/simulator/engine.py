@@ -19,17 +19,24 @@ from habeat.simulator.schedule import SETTINGS, Schedule, clock
 from habeat.simulator.world import BEGIN
 
 CHUNK = 50
-ROWS = tuple(
-    row.id
-    for state in State
-    for row in (*(row for rows in TRANSITIONS[state].values() for row in rows), *RESULTS.get(state, {}).values())
-)
-"""All rows of the state machine's tables."""
-
-
 IMPOSSIBLE = ("R6", "R10", "W15")
 """Rows that make the table whole and that no role comes to: only a takeover can be finished in part, and the Consul
 servers' failback never waits for a person."""
+
+ROWS_OF = {
+    state.value: [
+        row.id
+        for row in (*(row for rows in TRANSITIONS[state].values() for row in rows), *RESULTS.get(state, {}).values())
+        if row.id not in IMPOSSIBLE
+    ]
+    for state in State
+}
+"""The rows of the state machine's tables, by the state in which they are taken."""
+
+ALL = {"states": tuple(ROWS_OF), "transition rows": tuple(row for rows in ROWS_OF.values() for row in rows)} | {
+    "crash points": POINTS
+}
+"""What schedules are to come to."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,11 @@ class Tally:
             self.broken.append(found)
 
     @property
-    def missing(self) -> tuple[list[str], list[str]]:
-        """Return the rows, and the points, that nothing reached."""
-        return [row for row in ROWS if row not in self.rows and row not in IMPOSSIBLE], [
-            point for point in POINTS if point not in self.points
-        ]
+    def missing(self) -> dict[str, list[str]]:
+        """Return what nothing came to of each kind of `ALL`."""
+        states = [state for state, rows in ROWS_OF.items() if self.rows & set(rows)]
+        reached = {*states, *self.rows, *self.points}
+        return {kind: [name for name in names if name not in reached] for kind, names in ALL.items()}
 
 
 def play(schedule: Schedule, seed: str = "") -> Found:
