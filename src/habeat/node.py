@@ -72,9 +72,9 @@ def cycle_of(
         return plan_of(config, target, journal, consul, lock_descriptor, edges)
 
     def observe(now: float) -> Snapshot:
-        active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
         if servers is not None:
             return servers.observe(now)
+        active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
         if config.switch is None or not (active or journal.noted(switched(target))):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,11 +218,16 @@ class _Told:
         instance.scene.world.tell(f"{instance.name}:   {name} {type(outcome).__name__.lower()}: {why}")
 
 
+@cache
+def _path(name: str) -> Path:
+    return Path(f"journal of {name}")
+
+
 class _Journal(Journal):
     """The real journal in memory, whose writes are points."""
 
     def __init__(self, instance: Instance, process: Process) -> None:
-        super().__init__(Path(f"journal of {instance.name}"), instance.db)
+        super().__init__(_path(instance.name), instance.db)
         self._instance, self._process = instance, process
 
     def recall(self, key: str) -> Recall:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ class Made(Edges):
         return _Runner(user, descriptor, secrets).within(self)
 
     def folder(self, config: Config) -> RaftFolder:
-        return _Folder(Path(config.consul.data_dir), config.consul.user).within(self)
+        return _Folder(_path(config.consul.data_dir), config.consul.user).within(self)
 
     def channel(self, config: Config) -> Channel:
         places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
@@ -136,6 +137,9 @@ def _asked(question: Question[Any]) -> Any:
         return question.ask()
     except Exception as error:  # noqa: BLE001  as `side_by_side` does
         return question.unanswered(Unknown(f"could not be asked ({type(error).__name__}: {error})"))
+
+
+_path = cache(Path)
 
 
 class _Within:
@@ -238,7 +242,7 @@ class _Heard:
 class _Runner(_Within, Runner):
     def run(self, argv: Sequence[str], timeout: float, *, stdin: str = "") -> Completed:
         made, scene = self.made, self.made.instance.scene
-        program, words = Path(argv[0]).name, list(argv)
+        program, words = argv[0].rpartition("/")[2], list(argv)
         name = scene.command(program, words[1:])
         kind = "systemctl" if program == "systemctl" else "run"
         made.point(f"before {kind} {name}")

@@ -121,7 +121,9 @@ class World:
         loss, delay = self.loss(one, other), self.delay(one, other)
         if delay:
             self.wait(min(delay, patience))
-        return delay <= patience and any(self.chance(f"{one} {other} {turn}") >= loss for turn in range(tries))
+        if delay > patience or not loss:
+            return delay <= patience
+        return any(self.chance(f"{one} {other} {turn}") >= loss for turn in range(tries))
 
     def chance(self, of: str, lasting: float = 0.001) -> float:
         """Return a number from 0 to 1 that is random, and the same for the same thing for some seconds."""
