@@ -47,7 +47,7 @@ class Configuration:
     @property
     def needed(self) -> int:
         """Return how many of them make a quorum."""
-        return len(self.voters) // 2 + 1
+        return sum(server.voter for server in self.servers) // 2 + 1
 
     def among(self, addresses: Sequence[str]) -> tuple[Server, ...]:
         """Return the voters at some addresses."""

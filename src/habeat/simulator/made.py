@@ -54,9 +54,9 @@ class Made(Edges):
         running = [True]
 
         def again() -> None:
-            frozen = self._instance.frozen_until - self._world.now
-            if frozen > 0:
-                self._world.at(self._instance.frozen_until, again)
+            frozen_until = self._instance.host.frozen_until
+            if frozen_until > self._world.now:
+                self._world.at(frozen_until, again)
             elif running and self._process.alive:
                 try:
                     if task():
@@ -104,11 +104,11 @@ class Made(Edges):
 
     def channel(self, config: Config) -> Channel:
         places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
-        own = self._world.hosts[self._instance.name].address
+        own = self._instance.host.address
         return _Channel("", 0, [place for place in places if place[0] != own]).within(self)
 
     def boot_id(self) -> str:
-        return f"boot-{self._world.hosts[self._instance.name].boot}"
+        return f"boot-{self._instance.host.boot}"
 
     @property
     def instance(self) -> Instance:
@@ -129,7 +129,7 @@ class Made(Edges):
 
     def alive(self) -> bool:
         """Tell whether the process lives."""
-        return self._process.alive and self._world.hosts[self._instance.name].up
+        return self._process.alive and self._instance.host.up
 
 
 def _asked(question: Question[Any]) -> Any:
@@ -195,10 +195,10 @@ class _Ping:
     def __call__(self, address: str) -> Evidence:
         world, name = self.instance.scene.world, self.instance.name
         host = world.by_address(address)
-        if not world.hosts[name].plugged:
+        if not self.instance.host.plugged:
             return Unknown("cannot be pinged: no packet could be sent from here (no route, or the link is down)")
         answers = host is not None and world.answers(name, host.name, self.timeout, self.count)
-        if host is not None and host.name in self.instance.scene.targets(self.instance):
+        if host is not None and host.name in self.instance.targets:
             seen = self.instance.seen[-1] if self.instance.seen else Seen(world.now)
             seen.silent, seen.reached = seen.silent or not answers, seen.reached or answers
         return Up("answers ping in 0.5 ms") if answers else Down("does not answer ping (3 sent)")
