@@ -75,8 +75,7 @@ def cycle_of(
     def observe(now: float) -> Snapshot:
         if servers is not None:
             return servers.observe(now)
-        active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
-        if config.switch is None or not (active or journal.noted(switched(target))):
+        if config.switch is None or not _has_taken_over(config, journal, target):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
@@ -105,9 +104,8 @@ def cycle_of(
 
     observers = [observer_of(config, journal, node, edges) for node in nodes_of(config)]
     observer = observers[0]
-    servers = None
-    if config.local.role == "consulserver":
-        servers = servers_of(config, target, journal, consul, observers, edges)
+    several = config.local.role == "consulserver"
+    servers = servers_of(config, target, journal, consul, observers, edges) if several else None
 
     return Cycle(
         target=target,
@@ -129,6 +127,12 @@ def cycle_of(
         halfway=lambda: _halfway(config, journal, target),
         rejoin=rejoin,
     )
+
+
+def _has_taken_over(config: Config, journal: Journal, target: Target) -> bool:
+    """Tell whether there may be something here that was taken over."""
+    active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
+    return active or journal.noted(switched(target)) is not None
 
 
 def _halfway(config: Config, journal: Journal, target: Target) -> bool:

@@ -10,7 +10,6 @@ import re
 import stat
 import typing
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ class _Loader:
             expected = "keys and values" if path else "sections such as `local:`"
             self.wrong(_line(node), path, f"expected {expected}, found {found}")
             return kind()
-        hints = _hints(kind)
+        hints = typing.get_type_hints(kind)
         known = {
             name: f
             for f in dataclasses.fields(kind)
@@ -249,9 +248,6 @@ class _Loader:
         if self.secrets and found.st_mode & stat.S_IROTH:
             named = " and ".join(self.secrets)
             self.wrong(0, "", f"holds a secret ({named}) and everybody may read it: run `chmod 600 {path}`")
-
-
-_hints = cache(typing.get_type_hints)
 
 
 def _line(node: yaml.Node) -> int:
