@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,9 @@ def conclude(grounds: Grounds) -> tuple[Verdict, Decision]:
 
 def grounds_to_json(grounds: Grounds) -> dict[str, Any]:
     """Return the grounds as plain JSON types."""
-    return {"snapshot": snapshot_to_json(grounds.snapshot), "facts": dataclasses.asdict(grounds.facts)}
+    facts = vars(grounds.facts)
+    parts = {part: dict(vars(facts[part])) for part in ("policy", "memory", "pause") if facts[part] is not None}
+    return {"snapshot": snapshot_to_json(grounds.snapshot), "facts": {**facts, **parts}}
 
 
 def grounds_from_json(data: dict[str, Any]) -> Grounds:

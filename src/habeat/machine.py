@@ -490,11 +490,12 @@ def _agreed(memory: Memory, policy: Policy) -> str:
 
 
 def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
+    if guard is Guard.ALWAYS:
+        return True
     memory, policy = facts.memory, facts.policy
     ended = memory.failover_at
     cooling = ended is not None and facts.now - ended < policy.cooldown and not facts.acknowledged
     holds = {
-        Guard.ALWAYS: True,
         Guard.UNCONFIRMED: not confirmed(memory.downs, memory, policy),
         Guard.PAUSED: facts.pause is not None,
         Guard.COOLING: cooling,

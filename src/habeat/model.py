@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -312,8 +313,13 @@ SAID = ("probes", "votes", "gateways", "services", "service_votes", "ours", "the
 
 def known(kind: type[T], values: dict[str, Any]) -> T:
     """Return a fact made of those values that it has a name for: another version of habeat may have kept more."""
-    names = {field.name for field in fields(kind)}
+    names = _names(kind)
     return kind(**{name: value for name, value in values.items() if name in names})
+
+
+@cache
+def _names(kind: type[DataclassInstance]) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
 
 
 def _evidence_to_json(evidence: Evidence) -> dict[str, str]:

@@ -32,16 +32,17 @@ RUNNER_GRACE = 5.0
 
 def target_of(config: Config) -> Target:
     """Return what this node watches."""
-    role, there, nodes = str(config.local.role), str(config.local.dc_check), nodes_of(config)
+    role, there = str(config.local.role), str(config.local.dc_check)
+    nodes = config.nodes(there)
     if role != "consulserver":
-        return nodes[0]
-    return Target(role, there, f"Consul of the {there} site", ", ".join(node.address for node in nodes))
+        return Target(role, there, *nodes[0])
+    return Target(role, there, f"Consul of the {there} site", ", ".join(address for _, address in nodes))
 
 
 def nodes_of(config: Config) -> list[Target]:
     """Return the nodes of the other site that are watched, one by one."""
     role, there = str(config.local.role), str(config.local.dc_check)
-    return [Target(role, there, name, address) for name, address in config.nodes(there)]
+    return [Target(role, there, *node) for node in config.nodes(there)]
 
 
 def policy_of(config: Config) -> Policy:
@@ -72,10 +73,9 @@ def cycle_of(
         return plan_of(config, target, journal, consul, lock_descriptor, edges)
 
     def observe(now: float) -> Snapshot:
-        active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
         if servers is not None:
             return servers.observe(now)
-        if config.switch is None or not (active or journal.noted(switched(target))):
+        if config.switch is None or not _has_taken_over(config, journal, target):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
@@ -104,7 +104,8 @@ def cycle_of(
 
     observers = [observer_of(config, journal, node, edges) for node in nodes_of(config)]
     observer = observers[0]
-    servers = servers_of(config, journal, consul, observers, edges) if config.local.role == "consulserver" else None
+    several = config.local.role == "consulserver"
+    servers = servers_of(config, target, journal, consul, observers, edges) if several else None
 
     return Cycle(
         target=target,
@@ -123,14 +124,20 @@ def cycle_of(
         met=lambda: float(journal.noted(ASKED) or 0.0) or None,
         held=lambda: journal.noted(HELD) is not None,
         taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
-        halfway=lambda: _halfway(config, journal.noted(switched(target))),
+        halfway=lambda: _halfway(config, journal, target),
         rejoin=rejoin,
     )
 
 
-def _halfway(config: Config, noted: str | None) -> bool:
+def _has_taken_over(config: Config, journal: Journal, target: Target) -> bool:
+    """Tell whether there may be something here that was taken over."""
+    active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
+    return active or journal.noted(switched(target)) is not None
+
+
+def _halfway(config: Config, journal: Journal, target: Target) -> bool:
     """Tell whether a list of a switch's commands was cut short, by the journal's note."""
-    if noted is None or config.switch is None or not config.runs("activate"):
+    if config.switch is None or not config.runs("activate") or (noted := journal.noted(switched(target))) is None:
         return False
     from habeat.roles.switch import progress_of  # noqa: PLC0415  only while something was taken over
 
@@ -152,7 +159,7 @@ def observer_of(config: Config, journal: Journal, target: Target, edges: Edges =
 
 
 def servers_of(
-    config: Config, journal: Journal, consul: Consul, observers: Sequence[Observer], edges: Edges
+    config: Config, target: Target, journal: Journal, consul: Consul, observers: Sequence[Observer], edges: Edges
 ) -> Servers:
     """Return what observes the other site's Consul servers, and the leader here."""
     from habeat.observe.quorum import Keeper, Leader, Servers  # noqa: PLC0415  other roles need none
@@ -178,7 +185,7 @@ def servers_of(
         found = recovery_of(json.loads(recovery.read() or "null"))
         return found is not None and found.stage in (Stage.PREPARED, Stage.SAVED, Stage.WRITTEN)
 
-    return Servers(target_of(config), observers, Leader(consul, halted), keeper, patience, edges.together)
+    return Servers(target, observers, Leader(consul, halted), keeper, patience, edges.together)
 
 
 def epoch_key(config: Config) -> str:

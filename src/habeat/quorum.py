@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -47,7 +47,7 @@ class Configuration:
     @property
     def needed(self) -> int:
         """Return how many of them make a quorum."""
-        return len(self.voters) // 2 + 1
+        return sum(server.voter for server in self.servers) // 2 + 1
 
     def among(self, addresses: Sequence[str]) -> tuple[Server, ...]:
         """Return the voters at some addresses."""
@@ -138,13 +138,13 @@ def obstacle(
     voters = configuration.voters
     if own not in {server.id for server in voters}:
         return f"this server's node-id {own} is none of the voters' ({_named(voters)}), so it has no say"
-    placed = (*configuration.among(here), *configuration.among(there))
+    left = configuration.among(here)
+    placed = (*left, *configuration.among(there))
     strangers = [server for server in voters if server not in placed]
     if strangers:
         return f"{_named(strangers)} votes and stands in neither site's consul_ips, so it may be alive: name it there"
-    if own not in {server.id for server in configuration.among(here)}:
+    if own not in {server.id for server in left}:
         return f"this server votes from an address that is not in {site}.consul_ips"
-    left = configuration.among(here)
     if len(left) >= configuration.needed:
         return (
             f"{len(left)} of {len(voters)} voters stand in this site, which is a quorum without the others: if there "
@@ -181,7 +181,7 @@ def _bracketed(address: str) -> str:
 
 def to_json(fact: Configuration | Epoch | Recovery) -> str:
     """Return one of these facts as text."""
-    return json.dumps(asdict(fact), default=lambda stage: stage.value)
+    return json.dumps(fact, default=lambda part: part.value if isinstance(part, Stage) else vars(part))
 
 
 def configuration_of(text: str | None) -> Configuration | None:

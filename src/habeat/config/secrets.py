@@ -29,16 +29,18 @@ class Secret:
         """Return the secret, or "" where there is none; raises ValueError with what is wrong, never quoting it."""
         section = getattr(config, self.section)
         text, file = str(getattr(section, self.key)), str(getattr(section, self.file_key))
-        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / f"habeat.{self.section}.{self.key}"
         if text and file:
             raise ValueError(f"is given beside {self.section}.{self.file_key}; give one of the two")
         if text and not self.form.fullmatch(text):
             raise ValueError(f"expected {self.expected}")
-        if text or not (file or handed.exists()):
+        if text:
             return text
-        if file and not file.startswith("/"):
-            raise ValueError("expected the path of a file, from the root on")
-        return self._read(Path(file) if file else handed)
+        if file:
+            if not file.startswith("/"):
+                raise ValueError("expected the path of a file, from the root on")
+            return self._read(Path(file))
+        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / f"habeat.{self.section}.{self.key}"
+        return self._read(handed) if handed.exists() else ""
 
     def _read(self, path: Path) -> str:
         try:

@@ -148,11 +148,17 @@ class Journal(Ledger):
                     memory.served,
                 ),
             )
-            self._event(target, replace(decision, memory=memory), now, verdict, grounds)
+            self._event(target, decision, memory.failover, now, verdict, grounds)
         return memory
 
     def _event(
-        self, target: Target, decision: Decision, now: float, verdict: Verdict | None, grounds: Grounds | None
+        self,
+        target: Target,
+        decision: Decision,
+        failover: int | None,
+        now: float,
+        verdict: Verdict | None,
+        grounds: Grounds | None,
     ) -> None:
         rule = verdict.rule if verdict else ""
         kept = grounds_to_json(grounds) if grounds else {"snapshot": None, "facts": None}
@@ -183,7 +189,7 @@ class Journal(Ledger):
                 decision.sentence,
                 evidence,
                 circumstances,
-                decision.memory.failover,
+                failover,
             ),
         )
         self._db.execute("DELETE FROM event WHERE id <= ?", ((added.lastrowid or 0) - KEEP_EVENTS,))

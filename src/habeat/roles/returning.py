@@ -166,7 +166,8 @@ class Returning:
 
     def _own(self) -> str:
         """Return this server's id, or nothing where Consul has never started here."""
-        return self.folder.node_id() if self.folder.has(NODE_ID) else ""
+        folder = self.folder
+        return folder.node_id() if folder.has(NODE_ID) else ""
 
     def _epoch(self) -> Epoch:
         return epoch_of(json.loads(self.journal.noted(EPOCH) or "null"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from habeat.config.loader import load
 from habeat.config.model import Config
@@ -55,11 +54,16 @@ _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 @cache
 def configured(kind: str, name: str, site: str, settings: tuple[tuple[str, str], ...]) -> Config:
-    """Return the configuration of an instance, by way of a real file."""
-    given = Schedule(kind, dict(settings))
+    """Return the configuration of an instance."""
+    return _loaded(json.dumps(_sections(Schedule(kind, dict(settings)), name, site)))
+
+
+@cache
+def _loaded(text: str) -> Config:
+    """Return a configuration by way of a real file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "habeat.yml"
-        path.write_text(yaml.safe_dump(_sections(given, name, site)), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
         return load(path)
 
@@ -103,6 +107,7 @@ def _sections(schedule: Schedule, name: str, site: str) -> dict[str, Any]:
         "probes": probes,
         "witnesses": {"providers": providers, "required": int(schedule.setting("required")), "timeout": "3s"},
         "carbonio": {"user": "root", "spool": str(spool()), "timeout": "20s", "promote_timeout": "60s"},
+        "consul": {"token": "token"},
         "hetrix": {"hostname": "hetrix", "api_token": "token"},
         "vcenter": {"hostname": "vc", "username": "habeat", "password": "secret"},
         **({"guard": {"secret": "0123456789abcdef", "hold": "20s"}} if schedule.kind == "quorum" else {}),

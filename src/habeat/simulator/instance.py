@@ -6,9 +6,9 @@ A process that was killed has no further effect, whatever its code still does to
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from habeat.report.lockfiles import LockFiles
 from habeat.roles.returning import Returning, holds
 from habeat.simulator.made import Made
 from habeat.simulator.points import WRITES, Crash, Process, Seen, Trap
-from habeat.simulator.world import BEGIN
+from habeat.simulator.world import BEGIN, Host
 
 if TYPE_CHECKING:
     from habeat.simulator.scene import Scene
@@ -102,14 +102,19 @@ class Instance:
     def _end(self, ended: Ended) -> None:
         self.scene.ended(self, ended)
 
+    @cached_property
+    def host(self) -> Host:
+        """Return its machine."""
+        return self.scene.world.hosts[self.name]
+
+    @cached_property
+    def targets(self) -> Sequence[str]:
+        """Return the hosts that it watches."""
+        return self.scene.targets(self)
+
     def up(self) -> bool:
         """Tell whether its machine runs now."""
-        return self.scene.world.hosts[self.name].up and self.scene.world.now >= self.frozen_until
-
-    @property
-    def frozen_until(self) -> float:
-        """Return until when its machine stands still."""
-        return self.scene.world.hosts[self.name].frozen_until
+        return self.host.up and self.scene.world.now >= self.host.frozen_until
 
     @property
     def offset(self) -> float:
@@ -123,16 +128,16 @@ class Instance:
     def point(self, process: Process, name: str) -> None:
         """Pass a point: be killed here, or frozen, if that is what is to happen."""
         self.awake(process)
-        for trap in self.traps:
-            if trap.point == name:
-                self.traps.remove(trap)
-                self.points.add(name)
-                if trap.kind == "crash":
-                    self.scene.world.tell(f"{self.name} is killed {name}")
-                    process.alive = False
-                else:
-                    self.freeze(trap.seconds)
-                break
+        trap = next((trap for trap in self.traps if trap.point == name), None)
+        if trap is None:
+            return
+        self.traps.remove(trap)
+        self.points.add(name)
+        if trap.kind == "crash":
+            self.scene.world.tell(f"{self.name} is killed {name}")
+            process.alive = False
+        else:
+            self.freeze(trap.seconds)
         self.awake(process)
 
     def lasts(self) -> None:
@@ -142,7 +147,7 @@ class Instance:
 
     def freeze(self, seconds: float) -> None:
         """Stop the machine for a while, with all that runs on it."""
-        world, host = self.scene.world, self.scene.world.hosts[self.name]
+        world, host = self.scene.world, self.host
         world.tell(f"{self.name} is frozen for {seconds:g} s")
         host.frozen_until = max(host.frozen_until, world.now + seconds)
         world.change()
@@ -150,11 +155,11 @@ class Instance:
 
     def awake(self, process: Process) -> None:
         """Wait while the machine is frozen, and end a process that was killed."""
-        world = self.scene.world
-        while process.alive and world.hosts[self.name].up and world.now < self.frozen_until:
-            world.run(self.frozen_until)
+        world, host = self.scene.world, self.host
+        while process.alive and host.up and world.now < host.frozen_until:
+            world.run(host.frozen_until)
             self.thawed_at = world.now
-        if not process.alive or not world.hosts[self.name].up:
+        if not process.alive or not host.up:
             process.alive = False
             raise Crash
 
@@ -219,11 +224,16 @@ class _Told:
         instance.scene.invariants.told(instance, why)
 
 
+@cache
+def _path(name: str) -> Path:
+    return Path(f"journal of {name}")
+
+
 class _Journal(Journal):
     """The real journal in memory, whose writes are points."""
 
     def __init__(self, instance: Instance, process: Process) -> None:
-        super().__init__(Path(f"journal of {instance.name}"), instance.db)
+        super().__init__(_path(instance.name), instance.db)
         self._instance, self._process = instance, process
 
     def recall(self, key: str) -> Recall:

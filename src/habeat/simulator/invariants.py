@@ -132,7 +132,7 @@ class Invariants:
             raise Violation("I3", f"{name} writes peers.json, and has no copy of its data as it is now")
         if instance.decisions[-1][1].command is not Command.ACTIVATE:
             return  # it follows others, whose history has begun
-        back = [host for host in scene.targets(instance) if scene.world.talk(name, host)]
+        back = [host for host in instance.targets if scene.world.talk(name, host)]
         if back and self.disturbed_at < instance.process.step_at:
             raise Violation("I1", f"{name} writes peers.json, and {back[0]} answers")
         if recovery.epoch.by == f"server-{name}":
@@ -168,7 +168,7 @@ class Invariants:
         """Return how many witnesses truly called all targets dead in a cycle, or shortly before and were remembered."""
         near = [seen for seen in instance.seen if cycle.at - REMEMBERED <= seen.at <= cycle.at]
         words = {word for seen in near for word in seen.down if word.startswith("Hetrix")} | cycle.down
-        targets = self.scene.targets(instance)
+        targets = instance.targets
         names = ("Consul", "HetrixTools", "vCenter")
         return sum(all(f"{name} {target}" in words for target in targets) for name in names)
 
@@ -358,7 +358,7 @@ class Invariants:
             return False
         if scene.mesh.leader(instance.name) is None and scene.schedule.kind == "mail":
             return False
-        dead = [name for name in scene.targets(instance) if not world.hosts[name].up]
+        dead = [name for name in instance.targets if not world.hosts[name].up]
         can = {
             "consul": scene.mesh.leader(instance.name) is not None and not scene.mesh.kept & set(dead),
             "hetrix": scene.hetrix.trouble == "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,9 @@ class Made(Edges):
         running = [True]
 
         def again() -> None:
-            frozen = self._instance.frozen_until - self._world.now
-            if frozen > 0:
-                self._world.at(self._instance.frozen_until, again)
+            frozen_until = self._instance.host.frozen_until
+            if frozen_until > self._world.now:
+                self._world.at(frozen_until, again)
             elif running and self._process.alive:
                 try:
                     if task():
@@ -99,15 +100,15 @@ class Made(Edges):
         return _Runner(user, descriptor, secrets).within(self)
 
     def folder(self, config: Config) -> RaftFolder:
-        return _Folder(Path(config.consul.data_dir), config.consul.user).within(self)
+        return _Folder(_path(config.consul.data_dir), config.consul.user).within(self)
 
     def channel(self, config: Config) -> Channel:
         places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
-        own = self._world.hosts[self._instance.name].address
+        own = self._instance.host.address
         return _Channel("", 0, [place for place in places if place[0] != own]).within(self)
 
     def boot_id(self) -> str:
-        return f"boot-{self._world.hosts[self._instance.name].boot}"
+        return f"boot-{self._instance.host.boot}"
 
     @property
     def instance(self) -> Instance:
@@ -128,7 +129,7 @@ class Made(Edges):
 
     def alive(self) -> bool:
         """Tell whether the process lives."""
-        return self._process.alive and self._world.hosts[self._instance.name].up
+        return self._process.alive and self._instance.host.up
 
 
 def _asked(question: Question[Any]) -> Any:
@@ -136,6 +137,9 @@ def _asked(question: Question[Any]) -> Any:
         return question.ask()
     except Exception as error:  # noqa: BLE001  as `side_by_side` does
         return question.unanswered(Unknown(f"could not be asked ({type(error).__name__}: {error})"))
+
+
+_path = cache(Path)
 
 
 class _Within:
@@ -191,10 +195,10 @@ class _Ping:
     def __call__(self, address: str) -> Evidence:
         world, name = self.instance.scene.world, self.instance.name
         host = world.by_address(address)
-        if not world.hosts[name].plugged:
+        if not self.instance.host.plugged:
             return Unknown("cannot be pinged: no packet could be sent from here (no route, or the link is down)")
         answers = host is not None and world.answers(name, host.name, self.timeout, self.count)
-        if host is not None and host.name in self.instance.scene.targets(self.instance):
+        if host is not None and host.name in self.instance.targets:
             seen = self.instance.seen[-1] if self.instance.seen else Seen(world.now)
             seen.silent, seen.reached = seen.silent or not answers, seen.reached or answers
         return Up("answers ping in 0.5 ms") if answers else Down("does not answer ping (3 sent)")
@@ -238,7 +242,7 @@ class _Heard:
 class _Runner(_Within, Runner):
     def run(self, argv: Sequence[str], timeout: float, *, stdin: str = "") -> Completed:
         made, scene = self.made, self.made.instance.scene
-        program, words = Path(argv[0]).name, list(argv)
+        program, words = argv[0].rpartition("/")[2], list(argv)
         name = scene.command(program, words[1:])
         kind = "systemctl" if program == "systemctl" else "run"
         made.point(f"before {kind} {name}")

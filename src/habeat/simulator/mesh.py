@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -253,8 +254,7 @@ class Mesh:
         if trouble == "slow":
             self.world.wait(timeout)
             raise HttpError(f"did not answer within {timeout:g} s", Fault.MUTE)
-        url = urlsplit(path)
-        words, query = unquote(url.path).strip("/").split("/")[1:], parse_qs(url.query, keep_blank_values=True)
+        words, query = _parts(path)
         if words[:2] == ["agent", "members"]:
             return said([self._member(name) for name in self.world.hosts if name in self.servers or name != host])
         history = self.leader(host)
@@ -272,8 +272,10 @@ class Mesh:
 
     def _forwarded(self, host: str, history: History, timeout: float) -> bool:
         """Tell whether a host's agent has an answer from the leader in time."""
+        if host in history.group or not (self.world.slow or self.world.lossy):
+            return True
         near = [other for other in sorted(history.group) if self.world.talk(host, other)]
-        if host in history.group or not near or not (self.world.slow or self.world.lossy):
+        if not near:
             return True
         best = min(near, key=lambda other: (self.world.delay(host, other), self.world.loss(host, other)))
         answered = self.world.answers(host, best, timeout, RETRIES)
@@ -357,6 +359,13 @@ class Mesh:
             if key is not None:
                 return None if not key.session and key.free_at > self.world.now else key.session
         return ""
+
+
+@lru_cache(maxsize=1000)
+def _parts(path: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the words of a call's path after `v1`, and its query."""
+    url = urlsplit(path)
+    return unquote(url.path).strip("/").split("/")[1:], parse_qs(url.query, keep_blank_values=True)
 
 
 def node(host: str, mesh: Mesh) -> str:

@@ -126,7 +126,7 @@ class Scene:
 
     def heard(self, instance: Instance, witness: str, target: str, evidence: Evidence) -> None:
         """Note what a witness truly said of a target in this cycle."""
-        if not instance.seen or target not in self.targets(instance):
+        if not instance.seen or target not in instance.targets:
             return
         seen = instance.seen[-1]
         if isinstance(evidence, Up):
@@ -136,7 +136,7 @@ class Scene:
 
     def heard_consul(self, instance: Instance, path: str, reply: Reply) -> None:
         """Note what Consul's quorum said of the target's health."""
-        target = self.targets(instance)[0]
+        target = instance.targets[0]
         if not path.startswith(f"/v1/health/node/{node(target, self.mesh)}"):
             return
         if b'"serfHealth", "Status": "passing"' in reply.body:

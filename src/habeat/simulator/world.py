@@ -48,12 +48,13 @@ class World:
     now: float = BEGIN
     changed: list[Callable[[], None]] = field(default_factory=list)
     told: list[tuple[float, str]] = field(default_factory=list)
+    _places: dict[str, Host] = field(default_factory=dict)
     _queue: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
 
     def add(self, name: str, site: str, address: str) -> Host:
         """Add a host."""
-        self.hosts[name] = host = Host(name, site, address)
+        self.hosts[name] = self._places[address] = host = Host(name, site, address)
         return host
 
     def tell(self, text: str) -> None:
@@ -93,13 +94,13 @@ class World:
         here, there = self.hosts[source], self.hosts[target]
         if not (here.up and there.up and here.plugged and there.plugged):
             return False
-        if max(here.frozen_until, there.frozen_until) > self.now:
+        if here.frozen_until > self.now or there.frozen_until > self.now:
             return False
         return not (self.cuts and any(link in self.cuts for link in _links(here, there)))
 
     def talk(self, one: str, other: str) -> bool:
         """Tell whether two hosts reach each other: what keeps on trying, and can wait, does so by any link."""
-        return self.reaches(one, other) and self.reaches(other, one)
+        return self.reaches(one, other) and (not self.cuts or self.reaches(other, one))
 
     def loss(self, one: str, other: str) -> float:
         """Return the share of questions between two hosts, of 0 to 1, that get no answer."""
@@ -118,10 +119,14 @@ class World:
         """Tell whether one of some questions to another host is answered within some seconds each; time passes."""
         if not self.talk(one, other):
             return False
+        if not self.lossy and not self.slow:
+            return True
         loss, delay = self.loss(one, other), self.delay(one, other)
         if delay:
             self.wait(min(delay, patience))
-        return delay <= patience and any(self.chance(f"{one} {other} {turn}") >= loss for turn in range(tries))
+        if delay > patience or not loss:
+            return delay <= patience
+        return any(self.chance(f"{one} {other} {turn}") >= loss for turn in range(tries))
 
     def chance(self, of: str, lasting: float = 0.001) -> float:
         """Return a number from 0 to 1 that is random, and the same for the same thing for some seconds."""
@@ -129,7 +134,7 @@ class World:
 
     def by_address(self, address: str) -> Host | None:
         """Return the host at an address."""
-        return next((host for host in self.hosts.values() if host.address == address), None)
+        return self._places.get(address)
 
 
 def _links(here: Host, there: Host) -> Iterator[tuple[str, str]]:
