@@ -11,11 +11,13 @@ Menu = Sequence[tuple[int, Callable[[Story], None]]]
 
 
 def _crash(story: Story) -> None:
-    name = story.random.choice(story.actors)
     point = story.random.choice(POINTS_OF[story.kind])
     _pave(story, point)
+    name = story.random.choice(story.actors)
     if point.endswith("set_aside"):
         name = story.random.choice(story.victims)  # who returns throws its data away
+    if point.endswith(("doStopService", "doStartService")):
+        name = "mbox1"  # only the primary has an HA module to stop
     story.at(story.some_time() if story.random.random() < 0.3 else 0.1, "crash", name, *point.split())
 
 

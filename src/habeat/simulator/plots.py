@@ -26,7 +26,7 @@ def die(story: Story, victims: Sequence[str], how: str) -> None:
     for victim in victims:
         story.at(back, "boot", victim)
     if story.kind == "proxy" and story.random.random() < 0.7:
-        story.random.choice((_late, _late, _orphan))(story, back)
+        story.random.choice((_late, _orphan))(story, back)
     if story.kind == "quorum" and story.random.random() < 0.15:
         _shut_out(story, back)
     if story.random.random() < 0.15:  # in mid-failover
@@ -45,6 +45,8 @@ def _held(story: Story, died: float) -> None:
     when = died + story.random.uniform(1.0, 4.0) * story.interval
     if story.random.random() < 0.7:
         story.at(when, "boot", peer)
+        if story.random.random() < 0.4:
+            story.at(min(when + story.random.uniform(4, 8) * story.interval, story.heal), "kill", peer)
     if story.random.random() < 0.5:
         story.at(when, "pause", name, f"{3 * story.interval:.0f}")
     if story.random.random() < 0.5:
@@ -70,9 +72,12 @@ def _shut_out(story: Story, back: float) -> None:
 
 def _orphan(story: Story, back: float) -> None:
     """Let neither site announce, while the work is given back or waits for a person, however the peer is seen then."""
-    if story.random.random() < 0.6:
+    story.settings |= {"checks": "on", "services": "on"}  # else nobody would see it
+    if story.random.random() < 0.75:
+        story.settings["deactivate"] = "on"
         story.at(back, "route", "proxy2", story.random.choice(("give", "untell")), "99")
-    when = back + story.random.uniform(2.5, 6.0) * story.interval
+    agreed = int(story.settings["confirmations"])
+    when = back + (agreed + story.random.uniform(0.5, 3.5)) * story.interval
     seen: tuple[tuple[str, ...], ...] = story.random.choice(
         (
             (),
@@ -81,7 +86,7 @@ def _orphan(story: Story, back: float) -> None:
             (
                 ("cut", "proxy1", "proxy2"),
                 ("consul", "proxy2", "filtered"),
-                ("hetrix", "paused"),
+                ("hetrix", "silent"),
                 ("vcenter", "silent"),
             ),
             (("kill", "proxy1"),),
@@ -89,7 +94,7 @@ def _orphan(story: Story, back: float) -> None:
     )
     for what in seen:
         story.at(when, *what)
-    if story.random.random() < 0.6:
+    if story.random.random() < 0.5:
         story.at(when, "route", "proxy1", "lost")
         story.at(when, "route", "proxy2", "lost")
     if story.random.random() < 0.4:
