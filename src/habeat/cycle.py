@@ -74,7 +74,7 @@ class Cycle:
     def run(self) -> Ended:
         """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
         memory = self.journal.memory(self.target)
-        met = [at for at in (memory.reached_at, self.met()) if at is not None and at <= self.clock()]
+        met = [at for at in (memory.reached_at, self.met()) if at is not None]
         snapshot = replace(self.observe(self.clock()), reached_at=max(met, default=None), served=memory.served)
         grounds = Grounds(snapshot, self._facts(memory))
         verdict, decision = conclude(grounds)

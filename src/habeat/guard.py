@@ -3,6 +3,8 @@
 An old server that starts after a recovery with its old data, and cannot reach the recovered ones, may elect a second
 leader: both sides then acknowledge writes, and one side's are lost when they meet. The rules, first match wins:
 
+G11 somebody began one with a newer epoch, which has no leader
+    yet and counts on this server's data                           -> refuse: habeat's next cycle follows it
 G1  somebody knows a recovery with a newer epoch than ours         -> start clean
 G2  a person, or habeat's own recovery, allowed this start         -> start
 G3  somebody knows another recovery with the very number of ours   -> refuse, whatever the policy says
@@ -111,10 +113,22 @@ def overtaken(own: str, epoch: Epoch, heard: Sequence[Heard]) -> Epoch | None:
     While nobody has proved that it has a leader, or where it counts on this server, it is not that.
     """
     words, newest = _words(heard)
-    plans = [word.recovery for word in words if word.recovery and word.recovery.epoch.id == newest.id]
-    proved = not plans or any(plan.stage is Stage.PROVED for plan in plans)
-    counted_on = any(own == peer.id for plan in plans for peer in plan.peers)
-    return newest if newest.number > epoch.number and proved and not counted_on else None
+    plans = _plans(words, newest)
+    proved = not plans or _proved(plans)
+    return newest if newest.number > epoch.number and proved and not _counts_on(plans, own) else None
+
+
+def _plans(words: Sequence[Word], epoch: Epoch) -> list[Recovery]:
+    """Return the plans of an epoch, as those tell them that follow it."""
+    return [word.recovery for word in words if word.recovery and word.recovery.epoch.id == epoch.id]
+
+
+def _proved(plans: Sequence[Recovery]) -> bool:
+    return any(plan.stage is Stage.PROVED for plan in plans)
+
+
+def _counts_on(plans: Sequence[Recovery], own: str) -> bool:
+    return any(own == peer.id for plan in plans for peer in plan.peers)
 
 
 def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
@@ -122,8 +136,7 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
     words, newest = _words(heard)
     own = situation.epoch
     if newest.number > own.number:
-        why = f"Consul was rebuilt in {newest}, and the data here is of epoch {own.number}"
-        return Advice(Action.CLEAN, "G1", why, newest)
+        return _behind_the_newest(situation, _plans(words, newest), newest)
     if situation.allowed:
         return Advice(Action.START, "G2", "it was allowed", own)
     rival = next((w.epoch for w in words if own.number and w.epoch.number == own.number and w.epoch.id != own.id), None)
@@ -141,6 +154,15 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
     if situation.empty and (old := behind(own, heard)):
         told = f"{', '.join(old)} has data of before {own}, and must rejoin first"
     return Advice(Action.HOLD, "G10", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
+
+
+def _behind_the_newest(situation: Situation, plans: Sequence[Recovery], newest: Epoch) -> Advice:
+    """Return what may be done where another knows a newer epoch: what is counted on there is not thrown away."""
+    if _counts_on(plans, situation.own) and not _proved(plans) and not situation.empty:
+        why = f"Consul is being rebuilt in {newest} with the data of this server: the next `habeat check` follows"
+        return Advice(Action.REFUSE, "G11", why, situation.epoch)
+    why = f"Consul was rebuilt in {newest}, and the data here is of epoch {situation.epoch.number}"
+    return Advice(Action.CLEAN, "G1", why, newest)
 
 
 def _is_about_to(word: Word) -> bool:

@@ -121,7 +121,7 @@ def cycle_of(
             promotion=f"{config.local.promotion_file}-{config.local.role}" if secondary else "",
             module=config.local.module_file,
         ),
-        met=lambda: float(journal.noted(ASKED) or 0.0) or None,
+        met=lambda: _met(journal, edges.clock()),
         held=lambda: journal.noted(HELD) is not None,
         taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
         halfway=lambda: _halfway(config, journal, target),
@@ -133,6 +133,15 @@ def _has_taken_over(config: Config, journal: Journal, target: Target) -> bool:
     """Tell whether there may be something here that was taken over."""
     active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
     return active or journal.noted(switched(target)) is not None
+
+
+def _met(journal: Journal, now: float) -> float | None:
+    """Return when a server of the other site last gave a sign of life; no later than now, should our clock go back."""
+    if (noted := journal.noted(ASKED)) is None:
+        return None
+    if float(noted) > now:
+        journal.note(ASKED, repr(now))
+    return min(float(noted), now)
 
 
 def _halfway(config: Config, journal: Journal, target: Target) -> bool:

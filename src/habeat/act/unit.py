@@ -29,6 +29,10 @@ class Unit:
             raise CommandError(f"the unit {self.name} is not there to be started ({said.get('LoadState')})")
         return said["ActiveState"]
 
+    def runs(self) -> bool:
+        """Tell whether it runs; one that systemd only tries to start, or whose start is held, does not."""
+        return self.state() == "active"
+
     def before(self) -> str:
         """Return the commands that systemd runs before it, as one text."""
         return self.runner.run(["systemctl", "show", "--property=ExecStartPre", self.name], LOOK).stdout

@@ -106,8 +106,10 @@ class Attempt:
 
     def start(self, recovery: Recovery | None) -> Outcome:
         """Start Consul, unless it runs."""
-        if self.unit.state() == "active":
-            return Done(f"{self.unit.name} runs")
+        if self.unit.runs():
+            if recovery is None or not recovery.begun or self.taken_in(recovery):
+                return Done(f"{self.unit.name} runs")
+            return self._begin_anew(recovery)
         try:
             self.journal.note(ALLOWED, self.boot)  # the guard runs within this start
             self.unit.start()
@@ -116,6 +118,15 @@ class Attempt:
         finally:
             self.journal.note(ALLOWED, None)
         return Done(f"{self.unit.name} is started")
+
+    def _begin_anew(self, recovery: Recovery) -> Outcome:
+        """Take peers.json away from a server that somebody started before it was there: the copy is of the past."""
+        self.halt()
+        if self.taken_in(recovery):
+            return Waiting("Consul took the new configuration in at this moment")
+        self.folder.remove_peers()
+        self.note(replace(recovery, backup="", stage=Stage.PREPARED))
+        return Waiting(f"{self.unit.name} was started before peers.json was there: its data is copied anew")
 
     def taken_in(self, recovery: Recovery | None) -> bool:
         """Tell whether Consul was started with the new configuration: then there is no way back but the copy."""
@@ -135,8 +146,7 @@ class Attempt:
         An epoch that was told stays: who heard of it and threw its data away rejoins this server and its old data.
         """
         if recovery is not None and recovery.stage is Stage.UNDONE and job.command is not Command.CLOSE:
-            if self.unit.state() in ENDED:
-                self.unit.start()
+            self._run()
             return Waiting(UNDONE.format(backup=recovery.backup))
         if recovery is not None and self.folder.has(f"{RAFT}/{PEERS}"):
             self.halt()
@@ -144,15 +154,24 @@ class Attempt:
                 return Waiting("Consul took the new configuration in at this moment")
             self.note(replace(recovery, stage=Stage.SAVED))
             self.folder.remove_peers()
-        earlier = recovery and recovery.after
-        if recovery is not None:
-            self.journal.note(RECOVERY, None if earlier is None else to_json(earlier))
-        if self.unit.state() in ENDED:
-            self.unit.start()
+        earlier = self.forget(recovery)
+        self._run()
         told = f"{self.unit.name} runs, and nothing is rebuilt here, since the other site is no longer surely dead"
         if earlier is not None:
             told = f"{self.unit.name} runs with {earlier.epoch}, since the other site is no longer surely dead"
         return Done(told) if job.command is Command.CLOSE else Waiting(told)
+
+    def _run(self) -> None:
+        """Start Consul, unless it runs."""
+        if not self.unit.runs():
+            self.unit.start()
+
+    def forget(self, recovery: Recovery | None) -> Recovery | None:
+        """Forget a plan that Consul did not take in, and return the one that it took in before, which counts again."""
+        earlier = recovery and recovery.after
+        if recovery is not None:
+            self.journal.note(RECOVERY, None if earlier is None else to_json(earlier))
+        return earlier
 
     def broken(self, recovery: Recovery | None, why: str) -> Outcome:
         """Fail, and after some attempts put the copy of the raft folder back.

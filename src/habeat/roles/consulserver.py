@@ -129,6 +129,9 @@ class Recoverer:
         if (done := self._nothing_to_do()) is not None or recovery is None:
             return done or Done("there is nothing to rebuild")
         self.attempt.halt()
+        recovery = self.attempt.recovery()
+        if recovery is None or recovery.stage is not Stage.SAVED:
+            return Waiting("Consul ran since its data was copied, so that is copied anew in the next cycle")
         if back := self._answering(self.there):
             self.attempt.start_again(recovery)
             return Waiting(f"{', '.join(back)} answers again, so {self.attempt.unit.name} was started again")
@@ -161,8 +164,9 @@ class Recoverer:
     def prove(self, job: Job) -> Outcome:
         """Wait for a leader, and prove a consistent read and a write; from then on Consul tells the epoch itself."""
         recovery = self.attempt.recovery()
-        if recovery is None or not recovery.begun:
-            self.journal.note(RECOVERY, None)
+        if recovery is not None and not recovery.begun:
+            recovery = self.attempt.forget(recovery)
+        if recovery is None:
             return Done("nothing was rebuilt")
         why = self._await_leader()
         if why is not None:

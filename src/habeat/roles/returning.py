@@ -134,7 +134,7 @@ class Returning:
             if unit.state() not in ENDED:
                 unit.stop()
             yield self.clean(epoch)
-        if unit.state() in ENDED:
+        if not unit.runs():
             self._start(unit)
         self.journal.note(REJOINING, None)
         yield f"{unit.name} is started"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from habeat.act.unit import ENDED
 from habeat.guard import Heard, Word
 from habeat.journal import Journal
 from habeat.machine import State, span
@@ -120,7 +119,7 @@ class Survivors:
         words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
         for plan in (word.recovery for word in words):
             if plan and self._is_ahead(plan) and plan.begun and own in {peer.id for peer in plan.peers}:
-                return plan if isinstance(self.leader(), Down) or self.attempt.unit.state() in ENDED else None
+                return plan if isinstance(self.leader(), Down) or not self.attempt.unit.runs() else None
         return None
 
     def left_behind(self) -> bool:

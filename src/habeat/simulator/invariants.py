@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from habeat.cycle import Ended
 from habeat.grounds import conclude, grounds_from_json
 from habeat.machine import Command, Decision, State
-from habeat.quorum import epoch_of, recovery_of
+from habeat.quorum import Recovery, Stage, epoch_of, recovery_of
 from habeat.roles import EPOCH, RECOVERY
 from habeat.simulator.instance import Instance
 from habeat.simulator.mail import Mailbox
@@ -71,6 +71,7 @@ class Invariants:
         self.quiet = 0
         scene.carbonio.moved.append(self._moved)
         scene.mesh.elected.append(self._elected)
+        scene.mesh.begins.append(self.begins)
 
     # -- while it runs
 
@@ -124,12 +125,9 @@ class Invariants:
     def rebuilds(self, instance: Instance) -> None:
         """Check peers.json, which is about to be written."""
         scene, name, journal = self.scene, instance.name, instance.journal(Process())
-        recovery = recovery_of(json.loads(journal.noted(RECOVERY) or "null"))
+        recovery = _recovery(instance)
         if recovery is None or epoch_of(json.loads(journal.noted(EPOCH) or "null")).id != recovery.epoch.id:
             raise Violation("I3", f"{name} writes peers.json before it tells the epoch")
-        server = scene.mesh.servers[name]
-        if (server.data, server.starts) not in scene.folders.get(name, {}).values():
-            raise Violation("I3", f"{name} writes peers.json, and has no copy of its data as it is now")
         if instance.decisions[-1][1].command is not Command.ACTIVATE:
             return  # it follows others, whose history has begun
         back = [host for host in instance.targets if scene.world.talk(name, host)]
@@ -139,6 +137,21 @@ class Invariants:
             began = journal.failover(recovery.failover).started_at - instance.offset
             for peer in recovery.peers:
                 self._agreed(scene.instances[peer.node.removeprefix("server-")], began)
+
+    def begins(self, name: str) -> None:
+        """Check peers.json, which Consul's server on a host is about to take in."""
+        server = self.scene.mesh.servers[name]
+        if (server.data, server.starts) not in self.scene.folders.get(name, {}).values():
+            raise Violation("I3", f"{name} takes peers.json in, and has no copy of its data as it is now")
+
+    def cleans(self, instance: Instance) -> None:
+        """Check that nobody who is there counts on the data that a server is about to throw away."""
+        mesh, own = self.scene.mesh, self.scene.mesh.servers[instance.name].id
+        for other in self._live():
+            plan, server = _recovery(other), mesh.servers[other.name]
+            waits = plan is not None and plan.stage is Stage.WRITTEN and own in {peer.id for peer in plan.peers}
+            if other is not instance and waits and (server.peers is not None or not (server.data and server.data.led)):
+                raise Violation("I3", f"{instance.name} throws away its data, on which {other.name} counts")
 
     def _agreed(self, survivor: Instance, began: float) -> None:
         """Demand that another survivor called the other site dead at some time since a failover began, or before."""
@@ -214,6 +227,9 @@ class Invariants:
         changed = server is not None and server.begun is not self.before.get(instance.name)
         if changed and ("nothing is rebuilt here" in text or "nothing was rebuilt" in text):
             raise Violation("I5", f"{instance.name} says that nothing is rebuilt there, and it is")
+        started = re.search(r"service-discover\.service (runs|is started)", text)
+        if server is not None and started and not server.running and self.disturbed_at < instance.process.step_at:
+            raise Violation("I5", f"{instance.name} says that Consul runs, and it does not")
         given = changed or (server is not None and server.peers is not None)
         if "already given the new configuration" in text and not given:
             raise Violation("I5", f"{instance.name} says that Consul was given a new configuration, and it was not")
@@ -382,6 +398,11 @@ class Invariants:
         if word == "state" and self._state(self.scene.instances[rest[0]]) != rest[1]:
             state = self._state(self.scene.instances[rest[0]])
             raise Violation("expect", f"{rest[0]} was to be {rest[1]}, and is {state}")
+
+
+def _recovery(instance: Instance) -> Recovery | None:
+    """Return how far a recovery came on a host, by its journal."""
+    return recovery_of(json.loads(instance.journal(Process()).noted(RECOVERY) or "null"))
 
 
 def _spoiled(scene: Scene) -> bool:

@@ -301,6 +301,7 @@ class _Folder(_Within, RaftFolder):
 
     def set_aside(self, target: str) -> None:
         self.made.point("before folder set_aside")
+        self.made.instance.scene.invariants.cleans(self.made.instance)
         server = self._server()
         self._kept()[target] = (server.data, server.starts)
         server.data, server.peers = None, None

@@ -69,6 +69,7 @@ class Mesh:
     kept: set[str] = field(default_factory=set)
     lost: dict[str, float] = field(default_factory=dict)
     elected: list[Callable[[History], None]] = field(default_factory=list)
+    begins: list[Callable[[str], None]] = field(default_factory=list)
     _sessions: int = 0
 
     def begin(self, hosts: list[str]) -> None:
@@ -191,8 +192,9 @@ class Mesh:
             self.broken[host] -= 1
             return
         server.running = True
-        server.starts += 1
         if server.peers is not None and server.data is not None:
+            for hear in self.begins:
+                hear(host)
             place = (server.data.number, server.peers)
             if place not in self.forks:
                 old = server.data
@@ -201,6 +203,7 @@ class Mesh:
                 self.histories.append(self.forks[place])
             server.data = server.begun = self.forks[place]
             server.peers = None
+        server.starts += 1
         self.world.change()
 
     def stop(self, host: str) -> None:
