@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from habeat.errors import HabeatError
 from habeat.machine import RESULTS, TRANSITIONS, State
 from habeat.simulator.generate import generate
-from habeat.simulator.invariants import Violation
 from habeat.simulator.points import POINTS
 from habeat.simulator.scene import Scene
 from habeat.simulator.schedule import SETTINGS, Schedule, clock
+from habeat.simulator.violation import Violation
 from habeat.simulator.world import BEGIN
 
 CHUNK = 50

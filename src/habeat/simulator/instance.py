@@ -78,6 +78,7 @@ class Instance:
         def say(text: str) -> None:
             self.scene.world.tell(f"{self.name}: {text}")
 
+        process.step_at = 0.0  # a person may do that in a pause too
         returning = self.returning(process)
         advice = returning.advice()[0]
         if advice.action is Action.CLEAN:
@@ -88,7 +89,7 @@ class Instance:
         world = self.scene.world
         if self.busy or not self.up():
             return
-        self.busy, self.process = True, Process(world.now)
+        self.busy, self.process = True, Process(world.now, step_at=world.now)
         try:
             work(self.process)
         except Crash:

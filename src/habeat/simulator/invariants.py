@@ -10,8 +10,8 @@ I6  no second failover within the cooldown, unless a person acknowledged
 I7  nothing is begun while a person has paused
 I8  every decision is one whole sentence, and follows again from what the journal kept
 I9  (no shell, least rights) has no place in a made-up world; the test suite holds it
-L   liveness: a target that is dead for good, where somebody able can tell, is failed over; one that is back gets its
-    work back where that is automatic
+
+Liveness is in `goals`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from habeat.simulator.instance import Instance
 from habeat.simulator.mail import Mailbox
 from habeat.simulator.mesh import History
 from habeat.simulator.points import Process, Seen
+from habeat.simulator.violation import Violation
 from habeat.simulator.world import BEGIN
 
 if TYPE_CHECKING:
@@ -37,24 +38,12 @@ if TYPE_CHECKING:
 
 GIVES = ("untell", "give", "doStartService")
 TAKES = ("promoteAccounts", "doStopService", "take", "tell", "stop")
-STARTS = ("S7", "U7", "W8")
+STARTS = ("S7", "U7", "W8", "A23")
 LONGEST_CYCLE = 1500.0
 CALM, SLACK = 20.0, 4.0
 REMEMBERED = 70.0
-LATE = 600.0
-QUIET = 2
-FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back")
 NOT_SO = ("cut short", "broken off", "no longer stands here", "cannot be told whether", "still to be given back")
 TOLD = ("R1", "R2", "R9", "R5")
-MOVING = ("suspect", "failing_over")
-
-
-class Violation(BaseException):
-    """An invariant does not hold."""
-
-    def __init__(self, invariant: str, text: str) -> None:
-        self.invariant = invariant
-        super().__init__(f"{invariant}: {text}")
 
 
 class Invariants:
@@ -68,7 +57,6 @@ class Invariants:
         self.led: set[int] = set()
         self.before: dict[str, History | None] = {}
         self.disturbed_at = BEGIN
-        self.quiet = 0
         scene.carbonio.moved.append(self._moved)
         scene.mesh.elected.append(self._elected)
         scene.mesh.begins.append(self.begins)
@@ -77,7 +65,7 @@ class Invariants:
 
     def changed(self) -> None:
         """See whether the histories of Consul are still one, after something happened."""
-        self.disturbed_at, self.quiet = self.scene.world.now, 0
+        self.disturbed_at = self.scene.world.now
         for history in self.scene.mesh.histories:
             if self.scene.mesh.leads(history):
                 self._elected(history)
@@ -112,7 +100,7 @@ class Invariants:
         now, decision = self.scene.world.now, instance.decisions[-1][1]
         if decision.command is Command.ACTIVATE and decision.row != "F18":
             self._dead(instance, command)
-        if decision.command in (Command.CARE, Command.CLOSE) and command in ("promoteAccounts", "take", "tell"):
+        if decision.command in (Command.CARE, Command.CLOSE) and command != "stop":
             raise Violation("I1", f"{instance.name} runs {command} though {decision.sentence}")
         if command == "promoteAccounts":
             self._locked(instance)
@@ -147,7 +135,7 @@ class Invariants:
     def cleans(self, instance: Instance) -> None:
         """Check that nobody who is there counts on the data that a server is about to throw away."""
         mesh, own = self.scene.mesh, self.scene.mesh.servers[instance.name].id
-        for other in self._live():
+        for other in filter(Instance.up, self.scene.instances.values()):
             plan, server = _recovery(other), mesh.servers[other.name]
             waits = plan is not None and plan.stage is Stage.WRITTEN and own in {peer.id for peer in plan.peers}
             if other is not instance and waits and (server.peers is not None or not (server.data and server.data.led)):
@@ -201,7 +189,7 @@ class Invariants:
             raise Violation("I8", f"{instance.name} says no whole sentence: {sentence!r}")
         if decision.row in STARTS:
             self._cooled(instance, now)
-            if self.scene.schedule.kind == "quorum":
+            if self.scene.schedule.kind == "quorum" and decision.before is not State.ACTIVE:
                 self.before[instance.name] = self.scene.mesh.servers[instance.name].begun
             self.acknowledged.discard(instance.name)
         self.told(instance, sentence)
@@ -266,155 +254,14 @@ class Invariants:
 
     def ended(self, instance: Instance, ended: Ended) -> None:
         """Check a cycle that came to its end."""
-        if ended.decisions[0].command is not Command.NONE:
-            event = next(
-                e for e in instance.journal(Process()).events(limit=3) if e.row == ended.decisions[0].row and e.evidence
-            )
+        first = ended.decisions[0]
+        if first.command is not Command.NONE or first.before is not first.after:
+            event = next(e for e in instance.journal(Process()).events(limit=3) if e.row == first.row and e.evidence)
             again = conclude(grounds_from_json({"snapshot": event.evidence, "facts": event.circumstances}))[1]
             if (again.row, again.sentence) != (event.row, event.sentence):
                 raise Violation("I8", f"{event.row} of {instance.name} does not follow again from what was kept")
-
-    # -- at the end
-
-    def settled(self) -> bool:
-        """Tell whether all has come that must come, for some time."""
-        self.quiet = self.quiet + 1 if self._goal() is None else 0
-        return self.quiet > QUIET
-
-    def at_the_end(self) -> None:
-        """Demand that what must come has come, and what the schedule expects."""
-        missing = self._goal() if self.quiet <= QUIET else None
-        if missing is not None and self._able():
-            raise Violation("L", missing)
-        for what in self.scene.schedule.expect:
-            self._expected(what)
-
-    def _goal(self) -> str | None:
-        return {"mail": self._mail, "proxy": self._proxy, "quorum": self._quorum}[self.scene.schedule.kind]()
-
-    def _mail(self) -> str | None:
-        scene, dead = self.scene, not self.scene.world.hosts["mbox1"].up
-        for box in scene.carbonio.boxes.values():
-            if dead and box.host == "mbox1" and box.available and box.moves == 0:
-                return f"{box.name} is still on the dead mbox1"
-            if box.moves and not box.by_hand and not (box.host in box.flushed and box.restarted):
-                told = f"flushed on {box.flushed}, {box.restarted} restarts"
-                return f"{box.name} was promoted, and not cared for ({told})"
-            if dead and box.host == "mbox1" and not box.moves and box.key not in self._named():
-                return f"{box.name} stays on the dead mbox1, and is not named with the reason"
-        waiting = [i for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]
-        if waiting:
-            return f"{waiting[0].name} has not come to an end"
-        primary, stands = scene.instances.get("mbox1"), scene.carbonio.module.get("mbox1", True)
-        back = primary is not None and primary.up() and scene.world.hosts["mbox2"].up and self._may(primary)
-        return "the HA module of mbox1 is stopped, though mbox2 is back" if back and not stands else None
-
-    def _named(self) -> set[str]:
-        """Return the accounts that some standby wrote down as not promoted, with the reason."""
-        found = set()
-        for instance in self.scene.instances.values():
-            failover = instance.decisions[-1][1].memory.failover if instance.decisions else None
-            entries = instance.journal(Process()).entries(failover, "refused") if failover is not None else []
-            found |= {entry.key for entry in entries if entry.reason}
-        return found
-
-    def _proxy(self) -> str | None:
-        routes, back = self.scene.routes, self.scene.world.hosts["proxy1"].up
-        instance = self.scene.instances["proxy2"]
-        if not back:
-            return None if routes.announces("proxy2") else "nobody announces what the dead proxy1 had"
-        if self._state(instance) in ("failing_over", "failing_back", "active", "suspect"):
-            return f"proxy2 has not come to rest: it is {self._state(instance)}"
-        automatic = self.scene.schedule.setting("deactivate") == "on" and not _announced_by_hand(self.scene)
-        return "proxy2 still announces, though proxy1 is back" if automatic and routes.announces("proxy2") else None
-
-    def _quorum(self) -> str | None:
-        mesh, world = self.scene.mesh, self.scene.world
-        leading = [history for history in mesh.histories if mesh.leads(history)]
-        if not leading:
-            return "Consul has no leader"
-        apart = [s.host for s in mesh.servers.values() if world.hosts[s.host].up and s.data is not leading[0]]
-        if apart:
-            return f"{apart[0]} is not part of the cluster"
-        waiting = [i for i in self._live() if self._state(i) in ("failing_over", "failing_back")]
-        return f"{waiting[0].name} has not come to rest: it is {self._state(waiting[0])}" if waiting else None
-
-    def _live(self) -> list[Instance]:
-        return [instance for instance in self.scene.instances.values() if instance.up()]
-
-    def _state(self, instance: Instance) -> str:
-        return instance.decisions[-1][1].after.value if instance.decisions else State.STANDBY.value
-
-    def _able(self) -> bool:
-        """Tell whether somebody could have done what is missing."""
-        scene = self.scene
-        if scene.world.cuts or not all(h.plugged and h.agent and h.service for h in scene.world.hosts.values()):
-            return False
-        if scene.torn or (scene.schedule.kind == "proxy" and _silent(scene)):
-            return False
-        if any(scene.routes.faults.values()) or not all(s.running for s in scene.routes.speakers.values()):
-            return False
-        if any(trouble not in ("", "well") for trouble in scene.mesh.trouble.values()) or scene.full:
-            return False
-        names = {"mail": ["mbox2", "mbox3"], "proxy": ["proxy2"], "quorum": list(scene.mesh.servers)}
-        found = [i for i in self._live() if i.name in names[scene.schedule.kind]]
-        return bool(found) and all(self._may(instance) for instance in found)
-
-    def _may(self, instance: Instance) -> bool:
-        world, scene = self.scene.world, self.scene
-        paused = self.paused.get(instance.name)
-        if paused and paused[1] > world.now + instance.offset - LATE:
-            return False
-        if instance.decisions and any(text in instance.decisions[-1][1].sentence for text in FOR_A_PERSON):
-            return False
-        if scene.schedule.kind == "proxy" and scene.schedule.setting("checks") == "off" and _spoiled(scene):
-            return False  # without checks nobody can see that what was taken over stands no longer
-        cooling = instance.name in self.finished and instance.name not in self.acknowledged
-        if cooling and self._state(instance) in ("standby", "suspect", "awaiting_failback"):
-            return False
-        if scene.mesh.leader(instance.name) is None and scene.schedule.kind == "mail":
-            return False
-        dead = [name for name in instance.targets if not world.hosts[name].up]
-        can = {
-            "consul": scene.mesh.leader(instance.name) is not None and not scene.mesh.kept & set(dead),
-            "hetrix": scene.hetrix.trouble == "",
-            "vcenter": scene.vcenter.trouble == "" and all(world.hosts[name].hypervisor for name in dead),
-        }
-        return sum(can[provider] for provider in instance.config.providers) >= instance.config.witnesses.required
-
-    def _expected(self, what: str) -> None:
-        """Demand what a scenario expects."""
-        boxes = self.scene.carbonio.boxes.values()
-        word, *rest = what.split()
-        moved = [box.name for box in boxes if box.moves]
-        if word == "untouched" and (moved or len(self.led) > 1 or self.finished):
-            raise Violation("expect", f"nothing was to be touched, and {moved or self.finished or self.led} were")
-        if word == "promoted" and any(box.moves != 1 for box in boxes if box.available or box.moves):
-            raise Violation("expect", f"all accounts were to be promoted once, and only {moved} were")
-        if word == "rebuilt" and len(self.led) < 2:
-            raise Violation("expect", "Consul's quorum was to be rebuilt, and was not")
-        if word == "announced" and not self.scene.routes.announces(rest[0]):
-            raise Violation("expect", f"{rest[0]} was to announce, and does not")
-        if word == "state" and self._state(self.scene.instances[rest[0]]) != rest[1]:
-            state = self._state(self.scene.instances[rest[0]])
-            raise Violation("expect", f"{rest[0]} was to be {rest[1]}, and is {state}")
 
 
 def _recovery(instance: Instance) -> Recovery | None:
     """Return how far a recovery came on a host, by its journal."""
     return recovery_of(json.loads(instance.journal(Process()).noted(RECOVERY) or "null"))
-
-
-def _spoiled(scene: Scene) -> bool:
-    """Tell whether something happened to what was taken over."""
-    return any(fault.what in ("route", "reboot", "hand") for fault in scene.schedule.faults)
-
-
-def _announced_by_hand(scene: Scene) -> bool:
-    """Tell whether a person announced the address: what is not by habeat, habeat does not give back."""
-    return any(fault.args[1:] in (("take",), ("tell",)) for fault in scene.schedule.faults if fault.what == "hand")
-
-
-def _silent(scene: Scene) -> bool:
-    """Tell whether the other site's proxy is up and does not announce, so that nothing may be given back."""
-    return scene.world.hosts["proxy1"].up and not scene.routes.offers("proxy1")

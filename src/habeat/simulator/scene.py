@@ -12,6 +12,7 @@ from habeat.http import Reply
 from habeat.machine import Decision
 from habeat.model import Down, Evidence, Up
 from habeat.simulator.configs import HOSTS, OUTSIDE, configured
+from habeat.simulator.goals import Goals
 from habeat.simulator.happenings import ACTIONS
 from habeat.simulator.instance import Instance, fresh_journal
 from habeat.simulator.invariants import Invariants
@@ -46,6 +47,7 @@ class Scene:
         self.units = Units(self)
         self._build()
         self.invariants = Invariants(self)
+        self.goals = Goals(self, self.invariants)
         for fault in schedule.faults:
             self.world.at(BEGIN + fault.at, lambda fault=fault: self.happen(fault))  # type: ignore[misc]
 
@@ -87,9 +89,9 @@ class Scene:
         last = max((fault.at for fault in self.schedule.faults), default=0.0)
         end, step = BEGIN + self.schedule.end, float(self.schedule.setting("interval"))
         self.world.run(BEGIN + min(last, self.schedule.end))
-        while self.world.now < end and not self.invariants.settled():
+        while self.world.now < end and not self.goals.settled():
             self.world.wait(step)
-        self.invariants.at_the_end()
+        self.goals.at_the_end()
 
     def targets(self, instance: Instance) -> Sequence[str]:
         """Return the hosts that an instance watches."""
