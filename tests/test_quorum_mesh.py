@@ -75,6 +75,7 @@ def test_one_of_three_dies_and_nothing_is_done(make_quorum: MakeQuorum) -> None:
     lab = make_quorum()
     watched(lab)
     lab.lose("svc3", cut=False)
+    eventually(lambda: lab.leads("svc1") or lab.leads("svc2"), "one of the two that are left leads")
     for _ in range(3):
         cycle = lab.check("svc2")
         assert (0, "up", ("standby",)) == (cycle.code, cycle.sight, cycle.states), cycle
