@@ -1,8 +1,8 @@
 """Break habeat's guards and write orders one at a time, and show what finds each: `mutants.py [PAGE]`, or `make mutants`.
 
-Each mutant is one line changed in a copy of the sources. What is quick hunts it first: the simulator's scenarios, the
-pure tests, the simulator's schedules by a seed, and then the tests that take longer. Exit code 1 where one survives;
-PAGE gets the table.
+Each mutant is one line changed in a copy of the sources. What found it the last time, by the page, hunts it first;
+then what is quick: the simulator's scenarios, the pure tests, the simulator's schedules by a seed; then the tests that
+take longer. Exit code 1 where one survives; PAGE gets the table.
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ BY_HAND = (
     Mutant("who was left behind stays so", "cycle.py", "            told = self.rejoin(snapshot)", "            told = None"),
     Mutant("a pause does not keep a server from rejoining", "cycle.py", "        if self.journal.paused(self.clock()) is not None:\n            return False\n        try:", "        try:"),
     Mutant("rejoining is not written down first", "roles/returning.py", "            self.journal.note(REJOINING, to_json(epoch))\n", ""),
+    Mutant("a sign of life in the future is none", "node.py", "    return min(float(noted), now)\n", "    return float(noted) if float(noted) <= now else None\n"),
+    Mutant("a server that runs has taken the file in", "roles/attempt.py", "            return self._begin_anew(recovery)\n", "            return Done('it runs')\n"),
+    Mutant("what ran since the copy is as it was", "roles/consulserver.py", "        if recovery is None or recovery.stage is not Stage.SAVED:", "        if recovery is None:"),
+    Mutant("data that is counted on is thrown away", "guard.py", "    if _counts_on(plans, situation.own) and not _proved(plans) and not situation.empty:", "    if False:"),
+    Mutant("a unit that only tries to start runs", "act/unit.py", '        return self.state() == "active"', "        return self.state() not in ENDED"),
     Mutant("any majority starts", "guard.py", "    if len(voters) < last.needed:", "    if True:"),
 )  # fmt: skip
 
@@ -114,8 +119,8 @@ def guards() -> Iterator[Mutant]:
             yield Mutant(f"guard {name} never holds", "machine.py", line, f"        Guard.{name}: False,")
 
 
-def hunted(mutant: Mutant, folder: Path) -> str | None:
-    """Return what found a mutant, or None."""
+def hunted(mutant: Mutant, folder: Path, last: str = "") -> str | None:
+    """Return what found a mutant, or None; `last` is what found it the last time."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     path = folder / "src" / "habeat" / mutant.file
     text = path.read_text(encoding="utf-8")
@@ -124,14 +129,21 @@ def hunted(mutant: Mutant, folder: Path) -> str | None:
     changed = text.replace(mutant.old, mutant.new)
     compile(changed, str(path), "exec")
     path.write_text(changed, encoding="utf-8")
-    return _hunt(folder / "src")
+    return _hunt(folder / "src", last)
 
 
-def _hunt(source: Path) -> str | None:
+def _hunt(source: Path, last: str = "") -> str | None:
     """Return what finds the fault in these sources, the quick ones first; or None."""
     environment = {**os.environ, "PYTHONPATH": str(source)}
+    kind, _, name = last.partition(": ")
+    again = {
+        "scenario": lambda: _simulated(environment, str(ROOT / "tests" / "scenarios" / f"{name}.txt")),
+        "suite": lambda: _tested(environment, [name]),
+        "simulator": lambda: _simulated(environment, "--runs", str(RUNS), "--seed", "mutants"),
+    }.get(kind, lambda: None)
     return (
-        _simulated(environment, *map(str, SCENARIOS))
+        again()
+        or _simulated(environment, *map(str, SCENARIOS))
         or _tested(environment, PURE)
         or _simulated(environment, "--runs", str(RUNS), "--seed", "mutants")
         or _tested(environment, SLOW)
@@ -167,18 +179,25 @@ def _tested(environment: dict[str, str], tests: Sequence[str]) -> str | None:
     return f"suite: {failed[1] if failed else 'a test'}"
 
 
+def _known(page: Path) -> dict[str, str]:
+    """Return what found each mutant, by the page of the last time."""
+    rows = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if row.startswith("| ")]
+    return {what: found for what, _, found in cells}
+
+
 def main() -> None:
     """Hunt all mutants, and write the table."""
     wanted = sys.argv[2:] or [""]
     lines = ["| broken on purpose | in | found by |", "|---|---|---|"]
     if (found := _hunt(ROOT / "src")) is not None:
         sys.exit(f"nothing is broken yet, and {found} finds something: mend that first")
-    alive = 0
+    alive, known = 0, _known(Path(sys.argv[1])) if len(sys.argv) > 1 else {}
     for mutant in (*guards(), *BY_HAND):
         if not any(word in mutant.what for word in wanted):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            found = hunted(mutant, Path(folder))
+            found = hunted(mutant, Path(folder), known.get(mutant.what, ""))
         alive += found is None
         lines.append(f"| {mutant.what} | `{mutant.file}` | {found or '**nothing**'} |")
         print(lines[-1], flush=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from habeat.simulator.scene import Scene
 
 LATE, LONG = 600.0, 1e9
-QUIET = 2
+QUIET, STUCK = 2, 20
 FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back")
 MOVING = ("suspect", "failing_over")
 
@@ -24,14 +24,15 @@ class Goals:
 
     def __init__(self, scene: Scene, invariants: Invariants) -> None:
         self.scene, self.seen = scene, invariants
-        self.quiet = 0
+        self.quiet, self.stuck = 0, 0
         self.looked_at = scene.world.now
 
     def settled(self) -> bool:
         """Tell whether all has come that must come, for some time."""
         calm = self.seen.disturbed_at <= self.looked_at and self._goal() is None
         self.looked_at, self.quiet = self.scene.world.now, self.quiet + 1 if calm else 0
-        return self.quiet > QUIET
+        self.stuck = 0 if calm or self._able() else self.stuck + 1
+        return self.quiet > QUIET or self.stuck > STUCK
 
     def at_the_end(self) -> None:
         """Demand that what must come has come, and what the schedule expects."""

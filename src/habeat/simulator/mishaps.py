@@ -85,7 +85,8 @@ def _ack(story: Story) -> None:
 
 
 def _jump(story: Story) -> None:
-    seconds = story.random.choice((-7200, -90, -5, 5, 90, 4000, 90000))
+    near = round(story.random.uniform(-120, -5))
+    seconds = story.random.choice((-7200, near, near, 5, 90, 4000, 90000))
     story.at(story.some_time(), "jump", story.random.choice(story.actors), str(seconds))
 
 
