@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,13 +136,13 @@ def _hunt(source: Path, last: str = "") -> str | None:
     """Return what finds the fault in these sources, the quick ones first; or None."""
     environment = {**os.environ, "PYTHONPATH": str(source)}
     kind, _, name = last.partition(": ")
-    again = {
+    finders: dict[str, Callable[[], str | None]] = {
         "scenario": lambda: _simulated(environment, str(ROOT / "tests" / "scenarios" / f"{name}.txt")),
         "suite": lambda: _tested(environment, [name]),
         "simulator": lambda: _simulated(environment, "--runs", str(RUNS), "--seed", "mutants"),
-    }.get(kind, lambda: None)
+    }
     return (
-        again()
+        (finders[kind]() if kind in finders else None)
         or _simulated(environment, *map(str, SCENARIOS))
         or _tested(environment, PURE)
         or _simulated(environment, "--runs", str(RUNS), "--seed", "mutants")
