@@ -545,6 +545,49 @@ def test_killed_while_carbonio_still_promotes(lab: Lab) -> None:
     assert_all_moved(lab)
 
 
+def listed(lab: Lab, name: str, module: str, age: float) -> None:
+    """Let Carbonio list a job that is not ours; it goes on as long as the process of these tests."""
+    started = int((time.time() - age) * 1000)
+    job = {"id": f"operation-0-{os.getpid()}", "name": name, "module": module, "state": "Started", "startTime": started}
+    settings(lab, operations=[{**job, "left": [], "linger": 0}])
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "age"), [("PromoteAccounts", "MailReplica", 60), ("doPromote", "core", 60), ("Job", "ZxHA", 60)]
+)
+def test_promotion_of_another(lab: Lab, name: str, module: str, age: float) -> None:
+    """What may be a promotion of who had the lock before is waited for, already by our first attempt (I2)."""
+    listed(lab, name, module, age)
+    lab.kill()
+    lab.check()
+    checked = lab.check()
+    assert (3, True) == (
+        checked.code,
+        "Carbonio may still work on our promotion (operation operation-0" in checked.said,
+    )
+    assert commands(lab, "promoteAccounts") == []
+    settings(lab, operations=[])
+    lab.check()
+    assert_all_moved(lab)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "age"),
+    [
+        ("restartReplicas", "MailReplica", 5),
+        ("Pause replicas", "ha", 5),
+        ("RemoveAccountDestination", "ZxHA", 5),
+        ("Job", "ZxBackup", 5),
+        ("PromoteAccounts", "MailReplica", 3600),
+    ],
+)
+def test_what_is_no_promotion_holds_nothing_up(lab: Lab, name: str, module: str, age: float) -> None:
+    """A job that is surely no promotion, or older than a promotion is waited for, holds no failover up."""
+    listed(lab, name, module, age)
+    fail_over(lab)
+    assert_all_moved(lab)
+
+
 def test_name_that_carbonio_does_not_know(make_lab: LabFactory) -> None:
     """A mailstore on which nothing lives because its name is wrong is no success (I5)."""
     lab = make_lab(

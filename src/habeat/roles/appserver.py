@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from habeat.act.carbonio import Carbonio, Zmprov
+from habeat.act.carbonio import Carbonio, Operation, Zmprov
 from habeat.act.coordination import SharedLock
 from habeat.consul import Consul
 from habeat.errors import CarbonioError, CommandError, HabeatError, HttpError
@@ -30,10 +30,10 @@ T = TypeVar("T")
 NAMED_IN_A_SENTENCE = 5
 FLUSH_ATTEMPTS = 3
 CARE_ATTEMPTS = 10
-CLOCK_SKEW = 5.0
 NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
 SPELLED = re.compile(r"\\ud[89a-f][0-9a-f]{2}")  # half a surrogate pair, see `model.sound`
 REPLICATION = ("ha", "mailreplica", "zxha")
+NO_PROMOTION = ("pause", "restart", "destination")  # in the names of what else the replication module does
 NOT_PROMOTED = {
     Command.ACTIVATE: "Carbonio did not promote it",
     Command.CLOSE: "its mailstore came back before it was promoted",
@@ -137,12 +137,16 @@ class Appserver:
         return Done(f"{len(accounts)} accounts live on {self.options.source}, {new} of them new to this failover")
 
     def promote(self, job: Job) -> Outcome:
-        """Promote all at once, then by name what is left, until nothing is left that can be or nothing moves."""
-        if job.attempt > 1:
-            if (running := self._running(job)) is not None:
-                return Waiting(running)
-            self.journal.enlist(job.failover, self.carbonio.accounts(self.options.source))
-        pending = self.journal.entries(job.failover, "pending")
+        """Promote all at once, then by name what is left, until nothing is left that can be or nothing moves.
+
+        What another one promoted before we had the lock is waited for, and not promoted again.
+        """
+        if (running := self._running(job)) is not None:
+            return Waiting(running)
+        accounts = self.carbonio.accounts(self.options.source)
+        self.journal.enlist(job.failover, accounts)
+        there = {account.key for account in accounts}
+        pending = [entry for entry in self.journal.entries(job.failover, "pending") if entry.key in there]
         if not pending:
             return Done("nothing to promote")
         said = self._promote_at_once(pending)
@@ -280,17 +284,18 @@ class Appserver:
         return ""
 
     def _running(self, job: Job) -> str | None:
-        """Return which promotion of an earlier attempt Carbonio may still be working on, or None.
+        """Return which promotion Carbonio may still be working on, whoever asked for it, or None.
 
-        The name under which a promotion is listed is not known for sure, so any job of the replication module counts
-        that may have started since our first attempt; none is waited for longer than we would wait for a promotion.
+        The client of another standby may have lost the lock while its job goes on. The name under which a promotion is
+        listed is not known for sure, so any job of the replication module counts whose name does not say otherwise.
+        None is waited for longer than we would wait for a promotion, nor one that is older than that.
         """
-        first = self.journal.step(job.failover, job.round, "promote")
-        if first is None or self.clock() - first.first_at > 2 * self.options.long_timeout:
+        first, longest = self.journal.step(job.failover, job.round, "promote"), 2 * self.options.long_timeout
+        if first is None or self.clock() - first.first_at > longest:
             return None
         for operation in self.carbonio.operations():
-            ours = "promot" in operation.name.lower() or operation.module.lower() in REPLICATION
-            if ours and (operation.started is None or operation.started >= first.first_at - CLOCK_SKEW):
+            recent = operation.started is None or operation.started >= first.first_at - longest
+            if recent and _may_promote(operation):
                 return f"Carbonio may still work on our promotion (operation {operation.id}, {operation.name})"
         return None
 
@@ -374,6 +379,12 @@ class Appserver:
         if state is None:
             return Done(f"the HA module was asked to be {wanted}; Carbonio does not tell its state")
         return Done(f"the HA module is {wanted}") if state is running else Failed(f"the HA module was not {wanted}")
+
+
+def _may_promote(operation: Operation) -> bool:
+    """Tell whether a job may be a promotion."""
+    name, ours = operation.name.lower(), operation.module.lower() in REPLICATION
+    return "promot" in name or (ours and not any(word in name for word in NO_PROMOTION))
 
 
 def _listable(entry: Entry) -> bool:

@@ -103,7 +103,7 @@ class Goals:
         scene = self.scene
         if scene.world.cuts or not all(h.plugged and h.agent and h.service for h in scene.world.hosts.values()):
             return False
-        if scene.torn or (scene.schedule.kind == "proxy" and _silent(scene)):
+        if scene.torn or (scene.schedule.kind == "proxy" and scene.routes.silent("proxy1")):
             return False
         if any(scene.routes.faults.values()) or not all(s.running for s in scene.routes.speakers.values()):
             return False
@@ -121,7 +121,7 @@ class Goals:
             return False
         if instance.decisions and any(text in instance.decisions[-1][1].sentence for text in FOR_A_PERSON):
             return False
-        if scene.schedule.kind == "proxy" and scene.schedule.setting("checks") == "off" and _spoiled(scene):
+        if scene.schedule.kind == "proxy" and scene.schedule.setting("checks") == "off" and scene.schedule.spoils():
             return False  # without checks nobody can see that what was taken over stands no longer
         ended = self.seen.finished.get(instance.name, -LONG)
         cooling = world.now - ended < LATE + instance.config.policy.cooldown and instance.name not in acknowledged
@@ -157,16 +157,6 @@ class Goals:
             raise Violation("expect", f"{rest[0]} was to be {rest[1]}, and is {state}")
 
 
-def _spoiled(scene: Scene) -> bool:
-    """Tell whether something happened to what was taken over."""
-    return any(fault.what in ("route", "reboot", "hand") for fault in scene.schedule.faults)
-
-
 def _announced_by_hand(scene: Scene) -> bool:
     """Tell whether a person announced the address: what is not by habeat, habeat does not give back."""
     return any(fault.args[1:] in (("take",), ("tell",)) for fault in scene.schedule.faults if fault.what == "hand")
-
-
-def _silent(scene: Scene) -> bool:
-    """Tell whether the other site's proxy is up and does not announce, so that nothing may be given back."""
-    return scene.world.hosts["proxy1"].up and not scene.routes.offers("proxy1")

@@ -199,7 +199,7 @@ def hand(scene: Scene, name: str, command: str) -> None:
         (scene.units.start if command == "start" else scene.units.stop)(name)
     elif command == "promote":
         if not scene.carbonio.stalled(name):
-            scene.carbonio.promote_by_hand("mbox1")
+            scene.carbonio.promote_by_hand(name, "mbox1")
     elif command == "check":
         scene.instances[name].run()
     elif command == "rejoin":

@@ -1,8 +1,8 @@
 """What must hold in every schedule, by the truth of the made-up world and not by what habeat believes.
 
 I1  nothing is taken over but after enough cycles in which the target was truly silent and witnesses truly said so
-I2  who takes over holds the lock
-I3  no account is promoted twice; in the end every one is promoted, flushed and restarted, or named; and Consul's
+I2  who takes over holds the lock, and no two promotions have the same account at once
+I3  no account is promoted again; in the end every one is promoted, flushed and restarted, or named; and Consul's
     servers never go on with a history that another one took the place of, nor with two at a time
 I4  every cycle ends
 I5  what is told as done is so
@@ -27,7 +27,7 @@ from habeat.machine import Command, Decision, State
 from habeat.quorum import Recovery, Stage, epoch_of, recovery_of
 from habeat.roles import EPOCH, RECOVERY
 from habeat.simulator.instance import Instance
-from habeat.simulator.mail import Mailbox
+from habeat.simulator.mail import Operation
 from habeat.simulator.mesh import History
 from habeat.simulator.points import Process, Seen
 from habeat.simulator.violation import Violation
@@ -57,7 +57,7 @@ class Invariants:
         self.led: set[int] = set()
         self.before: dict[str, History | None] = {}
         self.disturbed_at = BEGIN
-        scene.carbonio.moved.append(self._moved)
+        scene.carbonio.begun.append(self._begun)
         scene.mesh.elected.append(self._elected)
         scene.mesh.begins.append(self.begins)
 
@@ -80,9 +80,17 @@ class Invariants:
             raise Violation("I3", f"history {history.number} goes on after {newer[0]} had taken its place")
         self.led.add(history.number)
 
-    def _moved(self, box: Mailbox, by: str) -> None:
-        if box.moves > 1:
-            raise Violation("I3", f"{box.name} was promoted {box.moves} times (the last time {by})")
+    def _begun(self, new: Operation) -> None:
+        """Demand of a promotion that no other still has one of its accounts, and that none has left already."""
+        instance, carbonio = self.scene.instances.get(new.host), self.scene.carbonio
+        if instance is None or new.by_hand or instance.thawed_at >= instance.process.step_at:
+            return
+        for other in carbonio.operations:
+            if not other.by_hand and (same := set(new.left) & set(other.left)):
+                name = carbonio.boxes[min(same)].name
+                raise Violation("I2", f"two promotions of {name} at once: by {other.host}, and by {new.host}")
+        if again := [box.name for box in map(carbonio.boxes.__getitem__, new.left) if box.moves and not box.by_hand]:
+            raise Violation("I3", f"{new.host} promotes {again[0]} again")
 
     def acts(self, instance: Instance, command: str) -> None:
         """Check a command that is about to run."""

@@ -40,13 +40,13 @@ class Mailbox:
 
 @dataclass
 class Operation:
-    """A job of the server, which goes on when its client is gone."""
+    """A job of the server, which goes on when its client, on `host`, is gone."""
 
     id: str
     left: list[str]
     started: float
     client: Callable[[], bool]
-    by: str
+    host: str
     by_hand: bool = False
 
 
@@ -62,7 +62,7 @@ class Carbonio:
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
     stalled: Callable[[str], bool] = lambda _host: False
     lists_promoted: bool = True
-    moved: list[Callable[[Mailbox, str], None]] = field(default_factory=list)
+    begun: list[Callable[[Operation], None]] = field(default_factory=list)
     _count: int = 0
 
     def add(self, number: int, host: str, replica: str, *, available: bool = True) -> None:
@@ -119,7 +119,7 @@ class Carbonio:
         if command == "getAllOperations":
             return _good({"operationList": [_told(operation) for operation in self.operations]})
         if command == "promoteAccounts":
-            return self._promote(args, fault, client)
+            return self._promote(host, args, fault, client)
         for box in self._wanted(args):
             box.restarted += command == "restartReplicas" and fault != "none"
         return _good({"values": []})
@@ -131,19 +131,20 @@ class Carbonio:
             if (names is None or box.name in names) and (source is None or box.host == source):
                 yield box
 
-    def promote_by_hand(self, source: str) -> None:
-        """Let a person promote a whole mailstore, and wait for it."""
-        self._promote({"source_mail_host": source}, "", lambda: True, by_hand=True)
+    def promote_by_hand(self, host: str, source: str) -> None:
+        """Let a person on a host promote a whole mailstore, and wait for it."""
+        self._promote(host, {"source_mail_host": source}, "", lambda: True, by_hand=True)
 
     def _promote(
-        self, args: dict[str, str], fault: str, client: Callable[[], bool], *, by_hand: bool = False
+        self, host: str, args: dict[str, str], fault: str, client: Callable[[], bool], *, by_hand: bool = False
     ) -> Completed:
         wanted = list(self._wanted(args))
         refused = [box for box in wanted if not box.available]
         self._count += 1
         keys = [box.key for box in wanted]
-        by = "by hand" if by_hand else args.get("source_mail_host", "by name")
-        operation = Operation(f"operation-{self._count}", keys, self.world.now, client, by, by_hand)
+        operation = Operation(f"operation-{self._count}", keys, self.world.now, client, host, by_hand)
+        for hear in self.begun:
+            hear(operation)
         self.operations.append(operation)
         if fault == "slow":
             self.world.wait(40.0)
@@ -173,8 +174,6 @@ class Carbonio:
                 box.host, box.replica, box.available = box.replica, box.host, False
                 box.moves += 1
                 box.flushed, box.by_hand = set(), operation.by_hand
-                for hear in self.moved:
-                    hear(box, operation.by)
 
     def _orphaned(self, operation: Operation) -> None:
         """Let the server finish what it does for a client that is gone."""

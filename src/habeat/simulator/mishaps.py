@@ -49,8 +49,28 @@ def _pave(story: Story, point: str) -> None:
 
 def _crash_now(story: Story) -> None:
     """Kill an instance in the middle of a cycle, wherever it is: cycles begin a second after every interval."""
+    if _both_promote(story) and story.random.random() < 0.3:
+        story.at(_slow_promotion(story), "crash", story.random.choice(("mbox2", "mbox3")))
+        return
     begins = (1 + story.random.randrange(1, 12)) * story.interval + 1.0
     story.at(begins + story.random.uniform(0.0, 15.0), "crash", story.random.choice(story.actors))
+
+
+def _both_promote(story: Story) -> bool:
+    """Tell whether a second standby makes sense: none of them dies, and the lock is not refused."""
+    refused = any("denied" in fault.args for fault in story.faults)
+    return story.kind == "mail" and story.settings["primary"] == "off" and not refused
+
+
+def _slow_promotion(story: Story) -> float:
+    """Let one of two standbys promote slowly while the other looks often; return a time at which that may be."""
+    story.settings |= {"standbys": "2", "interval": "5"}
+    if not any(fault.what == "kill" for fault in story.faults):
+        die(story, ["mbox1"], "for good")
+    died = min(fault.at for fault in story.faults if fault.what == "kill")
+    story.at(max(died - 1.0, 0.2), "carbonio", "promoteAccounts", "slow")
+    slowly = 60.0 if "hetrix" in story.settings["witnesses"] else 15.0  # until it is called dead
+    return died + slowly + story.random.uniform(0.0, 30.0)
 
 
 def _freeze(story: Story) -> None:
@@ -218,7 +238,10 @@ def _routeless(story: Story) -> None:
 
 def _own_stale(story: Story) -> None:
     """Let Consul call one of ours dead for a while: its sessions end, and with them its lock."""
-    story.at(story.some_time(), "stale", story.actors[0], f"{story.random.uniform(1, 40):.0f}")
+    when, name = story.some_time(), story.actors[0]
+    if _both_promote(story) and story.random.random() < 0.5:
+        when, name = _slow_promotion(story), story.random.choice(("mbox2", "mbox3"))
+    story.at(when, "stale", name, f"{story.random.uniform(1, 40):.0f}")
 
 
 def _hand(story: Story) -> None:
@@ -272,7 +295,7 @@ OF_A_KIND: dict[str, Menu] = {
         (2, _service),
         (1, _maintenance),
         (1, _agent),
-        (1, _own_stale),
+        (2, _own_stale),
     ),
     "proxy": (
         (6, _route),

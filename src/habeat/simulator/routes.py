@@ -46,6 +46,10 @@ class Routes:
         stands = speaker.address and speaker.network and speaker.running and self.world.hosts[host].up
         return stands and self.world.talk(host, self.router)
 
+    def silent(self, host: str) -> bool:
+        """Tell whether a host is up and does not announce, so that nothing may be given back to it."""
+        return self.world.hosts[host].up and not self.offers(host)
+
     def restore(self, host: str, *, announcing: bool) -> None:
         """Let a host come back with the configuration that it has on disk."""
         self.speakers[host] = Speaker(announcing, announcing, since=self.world.now)

@@ -72,6 +72,10 @@ class Schedule:
         witness = {"witnesses": "hetrix"} if self.kind == "quorum" else {}
         return self.settings.get(name, witness.get(name, SETTINGS[name]))
 
+    def spoils(self) -> bool:
+        """Tell whether something happens to what was taken over."""
+        return any(fault.what in ("route", "reboot", "hand") for fault in self.faults)
+
     def __str__(self) -> str:
         lines = [f"# {line}" for line in self.about.splitlines()]
         lines += [f"kind {self.kind}", *(f"set {name} {value}" for name, value in sorted(self.settings.items()))]
