@@ -528,7 +528,7 @@ def test_return_while_carbonio_still_promotes(lab: Lab) -> None:
     killed_while_carbonio_promotes(lab)
     lab.restore()
     checked = lab.check()
-    assert (3, True) == (checked.code, "Carbonio may still work on our promotion" in checked.said)
+    assert (3, True) == (checked.code, "Carbonio may still work on a promotion" in checked.said)
     for _ in range(5):
         lab.check()
     assert_all_moved(lab)
@@ -538,7 +538,7 @@ def test_killed_while_carbonio_still_promotes(lab: Lab) -> None:
     """A promotion that outlives us is waited for before the next is asked for: two at once could move one twice (I3)."""
     killed_while_carbonio_promotes(lab)
     asked = commands(lab, "promoteAccounts")
-    assert "Carbonio may still work on our promotion" in lab.check().said
+    assert "Carbonio may still work on a promotion" in lab.check().said
     assert asked == commands(lab, "promoteAccounts")
     for _ in range(5):
         lab.check()
@@ -563,7 +563,7 @@ def test_promotion_of_another(lab: Lab, name: str, module: str, age: float) -> N
     checked = lab.check()
     assert (3, True) == (
         checked.code,
-        "Carbonio may still work on our promotion (operation operation-0" in checked.said,
+        "Carbonio may still work on a promotion (operation operation-0" in checked.said,
     )
     assert commands(lab, "promoteAccounts") == []
     settings(lab, operations=[])

@@ -296,7 +296,7 @@ class Appserver:
         for operation in self.carbonio.operations():
             recent = operation.started is None or operation.started >= first.first_at - longest
             if recent and _may_promote(operation):
-                return f"Carbonio may still work on our promotion (operation {operation.id}, {operation.name})"
+                return f"Carbonio may still work on a promotion (operation {operation.id}, {operation.name})"
         return None
 
     def _knows_source(self) -> bool:
