@@ -50,7 +50,8 @@ class Goals:
         for box in scene.carbonio.boxes.values():
             if dead and box.host == "mbox1" and box.available and box.moves == 0:
                 return f"{box.name} is still on the dead mbox1"
-            if box.moves and not box.by_hand and not (box.host in box.flushed and box.restarted):
+            cared = (box.host in box.flushed and box.restarted) or box.key in self._given_up()
+            if box.moves and not box.by_hand and not cared:
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
             if dead and box.host == "mbox1" and not box.moves and box.key not in self._named():
@@ -61,6 +62,17 @@ class Goals:
         primary, stands = scene.instances.get("mbox1"), scene.carbonio.module.get("mbox1", True)
         back = primary is not None and primary.up() and scene.world.hosts["mbox2"].up and self._may(primary)
         return "the HA module of mbox1 is stopped, though mbox2 is back" if back and not stands else None
+
+    def _given_up(self) -> set[str]:
+        """Return the accounts that were told as promoted, and as not cared for in spite of all tries."""
+        return {
+            entry.key
+            for instance in self.scene.instances.values()
+            for _, decision in instance.decisions
+            if decision.row == "R2" and decision.memory.failover is not None
+            for what in ("flushed", "restarted")
+            for entry in instance.journal(Process()).entries(decision.memory.failover, "promoted", lacking=what)
+        }
 
     def _named(self) -> set[str]:
         """Return the accounts that some standby wrote down as not promoted, with the reason."""
