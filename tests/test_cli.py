@@ -347,6 +347,15 @@ def test_doctor_where_carbonio_is_dead(lab: Lab) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_doctor_where_carbonio_does_not_list_its_jobs(lab: Lab) -> None:
+    """Nothing is promoted before it is known what Carbonio does already: what would keep that from us is an error."""
+    with carbonio.world_of(lab.world) as world:
+        world["faults"].append({"command": "getAllOperations", "kind": "exit"})
+    done = subprocess.run(lab.argv("doctor"), capture_output=True, text=True, check=False)
+    assert 1 == done.returncode
+    assert "error    Carbonio: " in done.stdout
+
+
 def test_replay(lab: Lab) -> None:
     """A past decision is judged the same again, and differently under another policy; the difference is named (I8)."""
     failed_over(lab)
