@@ -288,14 +288,20 @@ class Appserver:
 
         The client of another standby may have lost the lock while its job goes on. The name under which a promotion is
         listed is not known for sure, so any job of the replication module counts whose name does not say otherwise.
-        None is waited for longer than we would wait for a promotion, nor one that is older than that.
+        None is waited for once it is older than we would wait for a promotion; nor is a list that cannot be had.
         """
-        first, longest = self.journal.step(job.failover, job.round, "promote"), 2 * self.options.long_timeout
-        if first is None or self.clock() - first.first_at > longest:
+        now, longest = self.clock(), 2 * self.options.long_timeout
+        first = self.journal.step(job.failover, job.round, "promote")
+        tried_at = now if first is None else first.first_at
+        try:
+            operations = self.carbonio.operations()
+        except HabeatError:
+            if now - tried_at <= longest:
+                raise
             return None
-        for operation in self.carbonio.operations():
-            recent = operation.started is None or operation.started >= first.first_at - longest
-            if recent and _may_promote(operation):
+        for operation in operations:
+            began = tried_at if operation.started is None else operation.started
+            if now - began <= longest and _may_promote(operation):
                 return f"Carbonio may still work on a promotion (operation {operation.id}, {operation.name})"
         return None
 
