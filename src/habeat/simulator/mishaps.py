@@ -284,27 +284,18 @@ COMMON: Menu = (
     (2, _witness),
     (2, _hand),
 )
+OF_A_NODE: Menu = ((2, _consul), (1, _server), (2, _stale), (2, _service), (1, _maintenance), (1, _agent))
 OF_A_KIND: dict[str, Menu] = {
     "mail": (
         (5, _carbonio),
         (2, _account),
         (1, _unavailable),
-        (2, _consul),
-        (1, _server),
-        (2, _stale),
-        (2, _service),
-        (1, _maintenance),
-        (1, _agent),
+        *OF_A_NODE,
         (2, _own_stale),
     ),
     "proxy": (
         (6, _route),
-        (2, _consul),
-        (1, _server),
-        (2, _stale),
-        (2, _service),
-        (1, _maintenance),
-        (1, _agent),
+        *OF_A_NODE,
         (1, _routeless),
         (1, _own_stale),
     ),
