@@ -47,11 +47,12 @@ class Goals:
 
     def _mail(self) -> str | None:
         scene, dead = self.scene, not self.scene.world.hosts["mbox1"].up
+        alive = all(i.up() for i in scene.instances.values() if i.name != "mbox1")  # else who promoted is gone with it
         for box in scene.carbonio.boxes.values():
             if dead and box.host == "mbox1" and box.available and box.moves == 0:
                 return f"{box.name} is still on the dead mbox1"
             cared = (box.host in box.flushed and box.restarted) or box.key in self._given_up()
-            if box.moves and not box.by_hand and not cared:
+            if alive and box.moves and not box.by_hand and not cared:
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
             if dead and box.host == "mbox1" and not box.moves and box.key not in self._named():
