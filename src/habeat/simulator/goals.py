@@ -116,7 +116,7 @@ class Goals:
         scene = self.scene
         if scene.world.cuts or not all(h.plugged and h.agent and h.service for h in scene.world.hosts.values()):
             return False
-        if scene.torn or (scene.schedule.kind == "proxy" and scene.routes.silent("proxy1")):
+        if scene.torn or scene.units.put_down or (scene.schedule.kind == "proxy" and scene.routes.silent("proxy1")):
             return False
         if any(scene.routes.faults.values()) or not all(s.running for s in scene.routes.speakers.values()):
             return False

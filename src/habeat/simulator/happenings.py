@@ -195,8 +195,11 @@ def hand(scene: Scene, name: str, command: str) -> None:
     host = scene.world.hosts[name]
     if not host.up or host.frozen_until > scene.world.now:
         return
-    if command in ("start", "stop"):
-        (scene.units.start if command == "start" else scene.units.stop)(name)
+    if command == "start":
+        scene.units.start(name)
+    elif command == "stop":
+        scene.units.stop(name)
+        scene.units.put_down.add(name)
     elif command == "promote":
         if not scene.carbonio.stalled(name):
             scene.carbonio.promote_by_hand(name, "mbox1")

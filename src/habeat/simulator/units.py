@@ -19,11 +19,15 @@ RESTART, BOOTING = 15.0, 5.0
 
 
 class Units:
-    """The units of one scene, by their hosts' names; `jobs` counts what was asked of each, and the last one counts."""
+    """The units of one scene, by their hosts' names; `jobs` counts what was asked of each, and the last one counts.
+
+    `put_down` are those that a person stopped, and nobody started since.
+    """
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.trying: set[str] = set()
+        self.put_down: set[str] = set()
         self.jobs: Counter[str] = Counter()
 
     def state(self, name: str) -> str:
@@ -55,6 +59,7 @@ class Units:
 
     def _job(self, name: str) -> int:
         self.jobs[name] += 1
+        self.put_down.discard(name)
         return self.jobs[name]
 
     def _try(self, name: str, job: int) -> bool:
