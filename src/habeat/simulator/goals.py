@@ -71,6 +71,10 @@ class Goals:
             for instance in self.scene.instances.values()
             for _, decision in instance.decisions
             if decision.row == "R2" and decision.memory.failover is not None
+            if any(
+                "given up" in (step.detail or "")
+                for step in instance.journal(Process()).failover(decision.memory.failover).steps
+            )
             for what in ("flushed", "restarted")
             for entry in instance.journal(Process()).entries(decision.memory.failover, "promoted", lacking=what)
         }
