@@ -11,6 +11,7 @@ from habeat.simulator.violation import Violation
 if TYPE_CHECKING:
     from habeat.simulator.instance import Instance
     from habeat.simulator.invariants import Invariants
+    from habeat.simulator.mail import Mailbox
     from habeat.simulator.scene import Scene
 
 LATE, LONG = 600.0, 1e9
@@ -51,8 +52,7 @@ class Goals:
         for box in scene.carbonio.boxes.values():
             if dead and box.host == "mbox1" and box.available and box.moves == 0:
                 return f"{box.name} is still on the dead mbox1"
-            cared = (box.host in box.flushed and box.restarted) or box.key in self._given_up()
-            if alive and box.moves and not box.by_hand and not cared:
+            if alive and box.moves and not box.by_hand and not self._cared(box):
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
             if dead and box.host == "mbox1" and not box.moves and box.key not in self._named():
@@ -63,6 +63,9 @@ class Goals:
         primary, stands = scene.instances.get("mbox1"), scene.carbonio.module.get("mbox1", True)
         back = primary is not None and primary.up() and scene.world.hosts["mbox2"].up and self._may(primary)
         return "the HA module of mbox1 is stopped, though mbox2 is back" if back and not stands else None
+
+    def _cared(self, box: Mailbox) -> bool:
+        return bool(box.host in box.flushed and box.restarted) or box.key in self._given_up()
 
     def _given_up(self) -> set[str]:
         """Return the accounts that were told as promoted, and as not cared for in spite of all tries."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habeat.config.model import Config
-from habeat.cycle import Ended
 from habeat.errors import HabeatError
 from habeat.guard import Action
 from habeat.journal import Journal, Recall
@@ -72,7 +71,7 @@ class Instance:
     def _cycle(self, process: Process) -> None:
         self.seen.append(Seen(process.begun))
         cycle = cycle_of(self.config, self.journal(process), None, _Told(self), Made(self, process))
-        self._end(replace(cycle, files=_NoFiles("", "", "")).run())
+        self.scene.ended(self, replace(cycle, files=_NoFiles("", "", "")).run())
 
     def _rejoin(self, process: Process) -> None:
         def say(text: str) -> None:
@@ -99,9 +98,6 @@ class Instance:
         finally:
             self.process.alive = False
             self.busy = False
-
-    def _end(self, ended: Ended) -> None:
-        self.scene.ended(self, ended)
 
     @cached_property
     def host(self) -> Host:
