@@ -271,7 +271,6 @@ class Appserver:
     def _promote_by_name(self, wanted: Sequence[Entry]) -> str:
         said = ""
         for batch in _batches([entry.name for entry in wanted], self.options.batch):
-            self.lock.check()
             said = self._attempt(partial(self.carbonio.promote, batch, self.options.threads)) or said
         return said
 
