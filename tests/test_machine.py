@@ -87,49 +87,57 @@ def test_every_state_is_reached_and_left() -> None:
     assert set(State) == {then for _, then in moves} == {state for state, _ in moves}
 
 
-def test_every_row_and_guard_can_be_taken() -> None:
-    """Over every combination each row is taken at least once, so no row is dead."""
-    taken = {decide(seen, "mbox1", facts).row for seen, facts in everything()}
+def test_every_combination_is_decided_safely() -> None:
+    """Over every combination each row is taken at least once, so no row is dead, and no decision is unsafe."""
+    taken = set()
+    for seen, facts in everything():
+        decision = decide(seen, "mbox1", facts)
+        taken.add(decision.row)
+        begins_safely(seen, facts, decision)
+        gives_back_safely(seen, facts, decision)
+        is_whole(decision.sentence)
     assert {row.id for sights in TRANSITIONS.values() for rows_ in sights.values() for row in rows_} == taken
 
 
-def test_safety_over_every_combination() -> None:
-    """I1, I6, I7: what takes work from the target needs `down`, confirmations, no pause, and no cooldown."""
-    for seen, facts in everything():
-        sight, decision = seen.sight, decide(seen, "mbox1", facts)
-        starts = decision.command is Command.ACTIVATE
-        finishes = sight is Sight.QUORATE and decision.before is State.FAILING_OVER and facts.begun
-        if starts:
-            assert sight is Sight.DOWN or finishes
-            assert facts.pause is None
-        if starts and not finishes:
-            assert decision.memory.downs >= facts.policy.confirmations
-        if starts and decision.before not in (State.FAILING_OVER, State.ACTIVE):
-            ended = facts.memory.failover_at
-            if decision.before is not State.FAILING_BACK:
-                assert ended is None or facts.now - ended >= facts.policy.cooldown or facts.acknowledged
-        if facts.pause is not None:
-            assert decision.command is Command.NONE
-        if sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
-            assert decision.command is not Command.ACTIVATE
-        if sight is not Sight.DOWN:
-            assert 0 == decision.memory.downs
-        if decision.command is Command.NONE and sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
-            assert 3 == decision.exit
+def begins_safely(seen: Verdict, facts: Circumstances, decision: Decision) -> None:
+    """Check I1, I6, I7: what takes work from the target needs `down`, confirmations, no pause, and no cooldown."""
+    sight, starts = seen.sight, decision.command is Command.ACTIVATE
+    finishes = sight is Sight.QUORATE and decision.before is State.FAILING_OVER and facts.begun
+    if starts:
+        assert sight is Sight.DOWN or finishes
+        assert facts.pause is None
+    if starts and not finishes:
+        assert decision.memory.downs >= facts.policy.confirmations
+    if starts and decision.before not in (State.FAILING_OVER, State.ACTIVE, State.FAILING_BACK):
+        ended = facts.memory.failover_at
+        assert ended is None or facts.now - ended >= facts.policy.cooldown or facts.acknowledged
+    if facts.pause is not None:
+        assert decision.command is Command.NONE
+    if sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
+        assert decision.command is not Command.ACTIVATE
+    if sight is not Sight.DOWN:
+        assert 0 == decision.memory.downs
+    if decision.command is Command.NONE and sight in (Sight.UNKNOWN, Sight.UNREACHABLE):
+        assert 3 == decision.exit
 
 
-def test_safety_of_what_was_taken_over() -> None:
-    """It is given back only to a target that is back, and mended only where nobody else surely has it."""
-    for seen, facts in everything():
-        decision = decide(seen, "mbox1", facts)
-        if decision.command is Command.DEACTIVATE:
-            assert seen.sight is Sight.UP or (seen.sight is Sight.UNREACHABLE and seen.back)
-            assert seen.sight is Sight.UP or decision.memory.ups >= facts.policy.confirmations
-            assert facts.automatic or decision.before is State.FAILING_BACK
-            assert not seen.orphaned
-        if decision.command is Command.MEND:
-            assert seen.lost
-            assert decision.before is State.ACTIVE or seen.orphaned
+def gives_back_safely(seen: Verdict, facts: Circumstances, decision: Decision) -> None:
+    """Check that it is given back only to a target that is back, and mended only where nobody else surely has it."""
+    if decision.command is Command.DEACTIVATE:
+        assert seen.sight is Sight.UP or (seen.sight is Sight.UNREACHABLE and seen.back)
+        assert seen.sight is Sight.UP or decision.memory.ups >= facts.policy.confirmations
+        assert facts.automatic or decision.before is State.FAILING_BACK
+        assert not seen.orphaned
+    if decision.command is Command.MEND:
+        assert seen.lost
+        assert decision.before is State.ACTIVE or seen.orphaned
+
+
+def is_whole(sentence: str) -> None:
+    """Check that no sentence is left with a hole, a doubled stop or a missing reason (I8)."""
+    assert "mbox1" in sentence
+    assert not set("{}") & set(sentence)
+    assert ".." not in sentence
 
 
 def test_failing_over_holds_a_result_for_everything() -> None:
@@ -315,15 +323,6 @@ def test_a_double_announcement_is_told() -> None:
     """While the target is dead and the other site announces all the same, every cycle says so with exit code 3."""
     contested = decide(verdict(Sight.DOWN, contested=True), "mbox1", circumstances(ACTIVE, automatic=True))
     assert ("A20", 3, Command.NONE) == (contested.row, contested.exit, contested.command)
-
-
-def test_sentences_are_whole() -> None:
-    """No sentence is left with a hole, a doubled stop or a missing reason (I8)."""
-    for seen, facts in everything():
-        sentence = decide(seen, "mbox1", facts).sentence
-        assert "mbox1" in sentence
-        assert not set("{}") & set(sentence)
-        assert ".." not in sentence
 
 
 @pytest.mark.parametrize(
