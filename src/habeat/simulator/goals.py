@@ -48,16 +48,17 @@ class Goals:
 
     def _mail(self) -> str | None:
         scene, dead = self.scene, not self.scene.world.hosts["mbox1"].up
-        alive = all(i.up() for i in scene.instances.values() if i.name != "mbox1")  # else who promoted is gone with it
+        standbys = [i for i in scene.instances.values() if i.name != "mbox1"]
+        able = all(i.up() and not self._paused(i) for i in standbys)  # else it may be the one that promoted that is not
         for box in scene.carbonio.boxes.values():
             if dead and box.host == "mbox1" and box.available and box.moves == 0:
                 return f"{box.name} is still on the dead mbox1"
-            if alive and box.moves and not box.by_hand and not self._cared(box):
+            if able and box.moves and not box.by_hand and not self._cared(box):
                 told = f"flushed on {box.flushed}, {box.restarted} restarts"
                 return f"{box.name} was promoted, and not cared for ({told})"
             if dead and box.host == "mbox1" and not box.moves and box.key not in self._named():
                 return f"{box.name} stays on the dead mbox1, and is not named with the reason"
-        waiting = [i for i in self._live() if i.name != "mbox1" and self._state(i) in MOVING]
+        waiting = [i for i in standbys if i.up() and not self._paused(i) and self._state(i) in MOVING]
         if waiting:
             return f"{waiting[0].name} has not come to an end"
         primary, stands = scene.instances.get("mbox1"), scene.carbonio.module.get("mbox1", True)
@@ -136,8 +137,7 @@ class Goals:
 
     def _may(self, instance: Instance) -> bool:
         world, scene, acknowledged = self.scene.world, self.scene, self.seen.acknowledged
-        paused = self.seen.paused.get(instance.name)
-        if paused and paused[1] > world.now + instance.offset - LATE:
+        if self._paused(instance):
             return False
         if instance.decisions and any(text in instance.decisions[-1][1].sentence for text in FOR_A_PERSON):
             return False
@@ -156,6 +156,11 @@ class Goals:
             "vcenter": scene.vcenter.trouble == "" and all(world.hosts[name].hypervisor for name in dead),
         }
         return sum(can[provider] for provider in instance.config.providers) >= instance.config.witnesses.required
+
+    def _paused(self, instance: Instance) -> bool:
+        """Tell whether a person paused an instance until now, by its own clock, or until just now."""
+        paused = self.seen.paused.get(instance.name)
+        return paused is not None and paused[1] > self.scene.world.now + instance.offset - LATE
 
     def _expected(self, what: str) -> None:
         """Demand what a scenario expects."""
