@@ -174,6 +174,8 @@ BY_HAND = (
     Mutant("what was cut off starts", "guard.py", "    if situation.cut_off:", "    if False:"),
     Mutant("a leader of any age was there just now", "guard.py", "0 <= age <= situation.recent", "True"),
     Mutant("a server without data needs nobody", "guard.py", "    near = [item for item in heard if isinstance(item.word, Word) and item.word.epoch.id == situation.epoch.id]", "    near = list(heard)"),
+    Mutant("any leader is ours", "guard.py", "    led = [item.address for item in near if", "    led = [item.address for item in heard if"),
+    Mutant("who has no leader is as good as one", "guard.py", "isinstance(item.word, Word) and item.word.leader]", "isinstance(item.word, Word)]"),
     Mutant("what a person allowed is not thrown away", "guard.py", "    if newest.number > own.number:\n        return", "    if newest.number > own.number and not situation.allowed:\n        return"),
     Mutant("a part of the voters is all", "guard.py", "    if voters == last.voters and situation.own", "    if situation.own"),
     Mutant("the plan runs although the server rejoined", "cycle.py", "        if self._rejoins(snapshot) or decision", "        if (self._rejoins(snapshot) and False) or decision"),

@@ -137,6 +137,13 @@ def word(epoch: Epoch, number: int, site: str = "primary", stage: Stage | None =
     return Heard(f"10.0.1.{number}", site, Word(site, f"id-{number + 2}", epoch, recovery, "standby"))
 
 
+def led(epoch: Epoch, number: int, site: str = "primary") -> Heard:
+    """Return what a server says whose Consul has a leader."""
+    said = word(epoch, number, site)
+    assert isinstance(said.word, Word)
+    return replace(said, word=replace(said.word, leader=True))
+
+
 def silent(number: int) -> Heard:
     """Return the silence of a server of the other site."""
     return Heard(f"10.0.1.{number}", "primary", SILENCE)
@@ -174,6 +181,13 @@ SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1,
         ([word(SAME, 1, stage=Stage.PREPARED), word(SAME, 2)], {}, Action.HOLD, "G10"),
         ([word(SAME, 1), word(SAME, 2, stage=Stage.SAVED)], {}, Action.HOLD, "G10"),
         ([word(SAME, 1), word(SAME, 2, stage=Stage.PROVED)], {}, Action.START, "G5"),
+        ([led(SAME, 1), silent(2)], {}, Action.START, "G12"),
+        ([silent(1), silent(2), led(SAME, 3, "secondary")], {}, Action.START, "G12"),
+        ([led(OLDER, 1), silent(2)], {}, Action.HOLD, "G10"),
+        ([led(SAME, 1), word(OLDER, 2)], {"empty": True}, Action.HOLD, "G10"),
+        ([led(SAME, 1), word(NEWER, 2)], {}, Action.CLEAN, "G1"),
+        ([led(RIVAL, 1), silent(2)], {}, Action.REFUSE, "G3"),
+        ([led(SAME, 1), silent(2)], {"cut_off": True}, Action.REFUSE, "G4"),
         ([silent(1)], {"boot": "boot-1", "now": 1600.0}, Action.START, "G6"),
         ([silent(1)], {"boot": "boot-1", "now": 1601.0}, Action.HOLD, "G10"),
         ([silent(1)], {"boot": "boot-1", "now": 999.0}, Action.HOLD, "G10"),

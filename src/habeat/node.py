@@ -244,15 +244,15 @@ def _hetrix(config: Config, recall: Recall, site: str | None, edges: Edges) -> W
     )
 
 
-def consul_of(config: Config, edges: Edges = REAL) -> Consul:
-    """Return the client of Consul's local agent."""
+def consul_of(config: Config, edges: Edges = REAL, patience: float | None = None) -> Consul:
+    """Return the client of Consul's local agent, which waits as long as for a witness, or for `patience` seconds."""
     section, token = config.consul, secret_of(config, "consul")
     return Consul(
         edges.endpoint(
             host=section.hostname,
             port=section.port,
             scheme=section.scheme,
-            timeout=config.witnesses.timeout,
+            timeout=patience or config.witnesses.timeout,
             ca_file=section.ca_file,
             headers={"X-Consul-Token": token} if token else {},
         )

@@ -11,7 +11,7 @@ from habeat.act.raft_folder import NODE_ID, PEERS, RAFT, RaftFolder
 from habeat.act.unit import ENDED, Unit
 from habeat.config.model import Config
 from habeat.edges import REAL, Edges
-from habeat.errors import CommandError, FolderError, HttpError
+from habeat.errors import CommandError, FolderError, HabeatError, HttpError
 from habeat.guard import Action, Advice, Heard, Situation, Word, advise, behind, overtaken
 from habeat.journal import Journal
 from habeat.node import consul_of, target_of
@@ -21,6 +21,7 @@ from habeat.roles.assembly import unit_of
 
 PAUSE = 2.0
 JOINED_WITHIN = 60.0
+LEADER_WITHIN = 1.0  # seconds; who asks waits for 3
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,16 @@ class Returning:
             epoch=self._epoch(),
             recovery=recovery_of(json.loads(self.journal.noted(RECOVERY) or "null")),
             state=self.journal.memory(target_of(self.config)).state,
+            leader=self._led(),
         )
+
+    def _led(self) -> bool:
+        """Tell whether Consul here has a leader now; where that cannot be told soon, nobody may count on it."""
+        try:
+            consul_of(self.config, self.edges, LEADER_WITHIN).require_leader()
+        except HabeatError:
+            return False
+        return True
 
     def asked(self) -> None:
         """Note that a server of the other site asked: it is alive, whatever a witness still remembers."""

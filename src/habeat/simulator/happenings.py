@@ -187,7 +187,7 @@ def ack(scene: Scene, name: str) -> None:
     instance = scene.instances[name]
     with suppress(HabeatError):
         instance.journal(Process()).acknowledge("ann", "seen", scene.world.now + instance.offset)
-        scene.invariants.acknowledged.add(name)
+        scene.invariants.acknowledges(name)
 
 
 def hand(scene: Scene, name: str, command: str) -> None:

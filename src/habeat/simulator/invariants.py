@@ -56,10 +56,12 @@ class Invariants:
         self.finished: dict[str, float] = {}
         self.led: set[int] = set()
         self.before: dict[str, History | None] = {}
+        self.undone: dict[str, int] = {}
         self.disturbed_at = BEGIN
         scene.carbonio.begun.append(self._begun)
         scene.mesh.elected.append(self._elected)
         scene.mesh.begins.append(self.begins)
+        scene.mesh.removes.append(self._removes)
 
     # -- while it runs
 
@@ -132,9 +134,40 @@ class Invariants:
         if back and self.disturbed_at < instance.process.step_at:
             raise Violation("I1", f"{name} writes peers.json, and {back[0]} answers")
         if recovery.epoch.by == f"server-{name}":
-            began = journal.failover(recovery.failover).started_at - instance.offset
-            for peer in recovery.peers:
-                self._agreed(scene.instances[peer.node.removeprefix("server-")], began)
+            self._leads(instance, recovery)
+
+    def _leads(self, instance: Instance, recovery: Recovery) -> None:
+        """Check the plan of the survivor that made it: whom it counts on, and that none was undone before, unasked."""
+        scene, name = self.scene, instance.name
+        if self.undone.get(name) == recovery.failover:
+            raise Violation("I6", f"{name} rebuilds the quorum again after that was undone, and nobody acknowledged")
+        began = instance.journal(Process()).failover(recovery.failover).started_at - instance.offset
+        for peer in recovery.peers:
+            self._agreed(scene.instances[peer.node.removeprefix("server-")], began)
+        counted = {peer.id for peer in recovery.peers}
+        near = [s for s in scene.mesh.servers.values() if scene.world.hosts[s.host].site == instance.host.site]
+        left = [s.host for s in near if s.id not in counted and scene.world.talk(name, s.host)]
+        if left and self.disturbed_at < recovery.epoch.at - instance.offset - CALM and not self._jumped(instance):
+            raise Violation("I1", f"{name} rebuilds the quorum without {left[0]}, which answers")
+
+    def restores(self, instance: Instance) -> None:
+        """Check that no history which has had a leader is lost when a copy is about to be put back."""
+        server, recovery = self.scene.mesh.servers[instance.name], _recovery(instance)
+        if server.data is not None and server.data is server.begun and server.data.led:
+            raise Violation("I3", f"{instance.name} puts old data back, and the new has had a leader")
+        if recovery is not None:
+            self.undone[instance.name] = recovery.failover
+
+    def acknowledges(self, name: str) -> None:
+        """Note that a person acknowledged what an instance did last."""
+        self.acknowledged.add(name)
+        self.undone.pop(name, None)
+
+    def _removes(self, by: str, name: str) -> None:
+        """Check that a server which loses its vote is not alive."""
+        world, instance = self.scene.world, self.scene.instances[by]
+        if world.talk(by, name) and self.disturbed_at < instance.process.step_at:
+            raise Violation("I1", f"{by} takes the vote of {name}, which answers")
 
     def begins(self, name: str) -> None:
         """Check peers.json, which Consul's server on a host is about to take in."""

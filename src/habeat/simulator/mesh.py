@@ -70,6 +70,7 @@ class Mesh:
     lost: dict[str, float] = field(default_factory=dict)
     elected: list[Callable[[History], None]] = field(default_factory=list)
     begins: list[Callable[[str], None]] = field(default_factory=list)
+    removes: list[Callable[[str, str], None]] = field(default_factory=list)
     _sessions: int = 0
 
     def begin(self, hosts: list[str]) -> None:
@@ -313,7 +314,9 @@ class Mesh:
         if what == "status/peers":
             return said([f"{self.world.hosts[host].address}:8300" for host in history.voters.values()])
         if what == "operator/raft" and method == "DELETE":
-            history.voters.pop(query["id"][0], None)
+            removed = history.voters.pop(query["id"][0], "")
+            for hear in self.removes if removed else ():
+                hear(host, removed)
             self.look()
             return said(None)
         if what == "operator/raft":
