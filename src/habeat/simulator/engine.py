@@ -161,8 +161,12 @@ def _counted(tally: Tally, part: Tally, begun: float) -> Tally:
 
 
 def _chunk(seed: str, start: int, stop: int) -> Tally:
-    """Run some schedules in a process of the pool; what they leave behind is collected once, since all of it goes."""
+    """Run some schedules in a process of the pool; what they leave behind is collected once, since all of it goes.
+
+    What was there before them stays, so it is not looked at then.
+    """
     gc.disable()
+    gc.freeze()
     tally = Tally()
     for number in range(start, stop):
         name = f"{seed}:{number}"
