@@ -125,6 +125,8 @@ class Instance:
     def point(self, process: Process, name: str) -> None:
         """Pass a point: be killed here, or frozen, if that is what is to happen."""
         self.awake(process)
+        if not self.traps:
+            return
         trap = next((trap for trap in self.traps if trap.point == name), None)
         if trap is None:
             return

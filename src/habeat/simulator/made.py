@@ -36,25 +36,25 @@ class Made(Edges):
     """The edges of one process on one host of the made-up world."""
 
     def __init__(self, instance: Instance, process: Process) -> None:
-        self._instance, self._process = instance, process
+        self.instance, self._process = instance, process
         self._world = instance.scene.world
 
     def clock(self) -> float:
-        return self._world.now + self._instance.offset
+        return self._world.now + self.instance.offset
 
     def ticks(self) -> float:
         return self._world.now
 
     def sleep(self, seconds: float) -> None:
         self._world.wait(seconds)
-        self._instance.awake(self._process)
-        self._instance.lasts()
+        self.instance.awake(self._process)
+        self.instance.lasts()
 
     def every(self, seconds: float, task: Callable[[], bool]) -> Callable[[], None]:
         running = [True]
 
         def again() -> None:
-            frozen_until = self._instance.host.frozen_until
+            frozen_until = self.instance.host.frozen_until
             if frozen_until > self._world.now:
                 self._world.at(frozen_until, again)
             elif running and self._process.alive:
@@ -73,7 +73,7 @@ class Made(Edges):
         others: Sequence[Question[S]],
         patience: float,  # noqa: ARG002
     ) -> tuple[list[T], list[S]]:
-        self._instance.awake(self._process)
+        self.instance.awake(self._process)
         return [_asked(question) for question in some], [_asked(question) for question in others]
 
     def endpoint(
@@ -88,13 +88,13 @@ class Made(Edges):
         return _Endpoint(host, port, scheme, timeout, ca_file, headers=headers or {}).within(self)
 
     def reach(self, config: Config) -> Reach:
-        return _Ping(self._instance, config.probes.count, config.probes.timeout)
+        return _Ping(self.instance, config.probes.count, config.probes.timeout)
 
     def service(self, config: Config, url: ServiceUrl) -> Service:
-        return _MailService(self._instance, str(url), url.host, url.port, config.probes.count, config.probes.timeout)
+        return _MailService(self.instance, str(url), url.host, url.port, config.probes.count, config.probes.timeout)
 
     def vcenter(self, config: Config, site: str | None) -> Witness:  # noqa: ARG002
-        return _Heard(VcenterWitness(self._instance.scene.vcenter, self._instance.name, site), self._instance)
+        return _Heard(VcenterWitness(self.instance.scene.vcenter, self.instance.name, site), self.instance)
 
     def runner(self, user: str, descriptor: int | None, secrets: tuple[str, ...] = ()) -> Runner:
         return _Runner(user, descriptor, secrets).within(self)
@@ -104,20 +104,15 @@ class Made(Edges):
 
     def channel(self, config: Config) -> Channel:
         places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
-        own = self._instance.host.address
+        own = self.instance.host.address
         return _Channel("", 0, [place for place in places if place[0] != own]).within(self)
 
     def boot_id(self) -> str:
-        return f"boot-{self._instance.host.boot}"
-
-    @property
-    def instance(self) -> Instance:
-        """Return whose edges these are."""
-        return self._instance
+        return f"boot-{self.instance.host.boot}"
 
     def point(self, name: str) -> None:
         """Pass a point."""
-        self._instance.point(self._process, name)
+        self.instance.point(self._process, name)
 
     def refused(self, reply: Reply) -> None:
         """Note that Consul refused something: without the right to lock, the machine's own lock must do."""
@@ -125,11 +120,11 @@ class Made(Edges):
 
     def awake(self) -> None:
         """Be there, or be killed."""
-        self._instance.awake(self._process)
+        self.instance.awake(self._process)
 
     def alive(self) -> bool:
         """Tell whether the process lives."""
-        return self._process.alive and self._instance.host.up
+        return self._process.alive and self.instance.host.up
 
 
 def _asked(question: Question[Any]) -> Any:
