@@ -27,6 +27,7 @@ The order of effects, which the cycle keeps: journal the decision durably, then 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -73,7 +74,7 @@ class Level(Enum):
 
 
 class Guard(Enum):
-    """A condition of a row; `_holds` says what each means."""
+    """A condition of a row; `_HOLDS` says what each means."""
 
     ALWAYS = "otherwise"
     UNCONFIRMED = "not enough cycles agree yet"
@@ -489,30 +490,47 @@ def _agreed(memory: Memory, policy: Policy) -> str:
     return f"{cycles} of {policy.confirmations} cycles{lasted}"
 
 
+def _dead(facts: Circumstances) -> bool:
+    return confirmed(facts.memory.downs, facts.memory, facts.policy)
+
+
+def _back(facts: Circumstances) -> bool:
+    return confirmed(facts.memory.ups, facts.memory, facts.policy)
+
+
+def _cooling(facts: Circumstances) -> bool:
+    ended = facts.memory.failover_at
+    return ended is not None and facts.now - ended < facts.policy.cooldown and not facts.acknowledged
+
+
+def _looked(facts: Circumstances) -> bool:
+    """Tell whether a finished failover has just looked for late accounts."""
+    ended = facts.memory.failover_at
+    return ended is not None and 0 <= facts.now - ended < facts.policy.repeat
+
+
+_HOLDS: dict[Guard, Callable[[Verdict, Circumstances], bool]] = {
+    Guard.ALWAYS: lambda _verdict, _facts: True,
+    Guard.UNCONFIRMED: lambda _verdict, facts: not _dead(facts),
+    Guard.PAUSED: lambda _verdict, facts: facts.pause is not None,
+    Guard.COOLING: lambda _verdict, facts: _cooling(facts),
+    Guard.BEGUN: lambda _verdict, facts: facts.begun,
+    Guard.NOT_DUE: lambda _verdict, facts: not facts.repeats or _looked(facts),
+    Guard.NOT_BACK: lambda _verdict, facts: not _back(facts),
+    Guard.MANUAL: lambda _verdict, facts: not facts.automatic,
+    Guard.ACKNOWLEDGED: lambda _verdict, facts: facts.acknowledged,
+    Guard.RETURNED: lambda _verdict, facts: facts.begun and _back(facts),
+    Guard.LOST: lambda verdict, facts: verdict.lost and facts.pause is None,
+    Guard.ORPHANED: lambda verdict, facts: verdict.orphaned and facts.pause is None,
+    Guard.SPENT: lambda _verdict, facts: facts.relapses and _cooling(facts),
+    Guard.RELAPSED: lambda _verdict, facts: facts.relapses,
+    Guard.HALFWAY: lambda _verdict, facts: facts.halfway,
+    Guard.AMISS: lambda verdict, _facts: verdict.lost or verdict.veiled or verdict.contested,
+}
+
+
 def _holds(guard: Guard, verdict: Verdict, facts: Circumstances) -> bool:
-    if guard is Guard.ALWAYS:
-        return True
-    memory, policy = facts.memory, facts.policy
-    ended = memory.failover_at
-    cooling = ended is not None and facts.now - ended < policy.cooldown and not facts.acknowledged
-    holds = {
-        Guard.UNCONFIRMED: not confirmed(memory.downs, memory, policy),
-        Guard.PAUSED: facts.pause is not None,
-        Guard.COOLING: cooling,
-        Guard.BEGUN: facts.begun,
-        Guard.NOT_DUE: not facts.repeats or (ended is not None and 0 <= facts.now - ended < policy.repeat),
-        Guard.NOT_BACK: not confirmed(memory.ups, memory, policy),
-        Guard.MANUAL: not facts.automatic,
-        Guard.ACKNOWLEDGED: facts.acknowledged,
-        Guard.RETURNED: facts.begun and confirmed(memory.ups, memory, policy),
-        Guard.LOST: verdict.lost and facts.pause is None,
-        Guard.ORPHANED: verdict.orphaned and facts.pause is None,
-        Guard.SPENT: facts.relapses and cooling,
-        Guard.RELAPSED: facts.relapses,
-        Guard.HALFWAY: facts.halfway,
-        Guard.AMISS: verdict.lost or verdict.veiled or verdict.contested,
-    }
-    return holds[guard]
+    return _HOLDS[guard](verdict, facts)
 
 
 def span(seconds: float) -> str:
