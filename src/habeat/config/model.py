@@ -345,7 +345,8 @@ class Config:
 
     def nodes(self, site: str) -> tuple[tuple[str, str], ...]:
         """Return the nodes of this node's role in a site, as (name, address)."""
-        names, addresses = (getattr(self.site(site), key) for key in (self.keys.name, self.keys.address))
+        place, keys = self.site(site), self.keys
+        names, addresses = getattr(place, keys.name), getattr(place, keys.address)
         if isinstance(names, tuple):
             return tuple(zip(map(str, names), map(str, addresses), strict=False))
         return ((str(names), str(addresses)),)

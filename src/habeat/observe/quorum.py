@@ -12,7 +12,7 @@ from habeat.errors import Fault, HabeatError, HttpError
 from habeat.journal import Recall
 from habeat.model import Down, Evidence, Finding, Health, Probe, Snapshot, Target, Unknown, Up
 from habeat.observe import Answer, Observer, Question, Service, Together
-from habeat.quorum import configuration_of, epoch_of, obstacle, outlook, to_json
+from habeat.quorum import Configuration, configuration_of, epoch_of, obstacle, outlook, to_json
 
 NO_LEADER = "has no leader"
 ALIVE, LEFT, FAILED = 1, 3, 4
@@ -96,17 +96,21 @@ class Keeper:
 
     def _evidence(self, now: float, leader: Evidence) -> Evidence:
         try:
-            if isinstance(leader, Up):
-                found = self.consul.raft()
-                self.saved.write(to_json(replace(found, at=now, boot=self.boot)))
-                self._learn()
-            saved, own = configuration_of(self.saved.read()), self.node_id()
+            saved = self._save(now) if isinstance(leader, Up) else configuration_of(self.saved.read())
+            own = self.node_id()
         except HabeatError as error:
             return Unknown(f"could not be rebuilt, since it is not known who votes: {error}")
         why = obstacle(saved, self.here, self.there, own, self.site)
         if saved is None or (why is not None and len(saved.among(self.here)) < saved.needed):
             return Unknown(f"could not be rebuilt: {why}")
         return Up(outlook(saved, self.here, self.other))
+
+    def _save(self, now: float) -> Configuration:
+        """Save the configuration that the leader tells, with its epoch, and return it."""
+        found = replace(self.consul.raft(), at=now, boot=self.boot)
+        self.saved.write(to_json(found))
+        self._learn()
+        return found
 
     def _learn(self) -> None:
         """Take over the epoch that Consul's data tells, whose history this server shares, or tell a newer one in it.
