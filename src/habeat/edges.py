@@ -14,6 +14,7 @@ from habeat.config.services import ServiceUrl
 from habeat.http import Endpoint
 from habeat.observe import Question, Reach, S, Service, T, Witness, side_by_side
 from habeat.observe.reach import Icmp, Tcp, own
+from habeat.report.lockfiles import LockFiles
 
 if TYPE_CHECKING:
     from habeat.act.channel import Channel
@@ -125,6 +126,15 @@ class Edges:
         places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
         others = [place for place in places if not own(place[0])]
         return Channel(secret_of(config, "guard"), config.guard.port, others)
+
+    def files(self, config: Config) -> LockFiles:
+        """Return the lock files for other people's scripts."""
+        local = config.local
+        return LockFiles(
+            down=f"{local.down_file}-{local.role}",
+            promotion=f"{local.promotion_file}-{local.role}" if local.whoami == "secondary" else "",
+            module=local.module_file,
+        )
 
     def boot_id(self) -> str:
         """Return what tells this start of the machine from others."""

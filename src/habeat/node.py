@@ -19,7 +19,6 @@ from habeat.machine import State
 from habeat.model import Down, Policy, Snapshot, Target
 from habeat.observe import Observer, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
-from habeat.report.lockfiles import LockFiles
 from habeat.roles import ASKED, EPOCH, HELD, RECOVERY, REJOINING, SAVED, switched, traits_of
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ def cycle_of(
     """Return the cycle that this node runs; raises ConfigError where a secret's file cannot be read."""
     target = target_of(config)
     consul = consul_of(config, edges)
-    secondary = config.local.whoami == "secondary"
 
     def plan() -> Plan:
         from habeat.roles.assembly import plan_of  # noqa: PLC0415  a healthy cycle runs no command
@@ -116,11 +114,7 @@ def cycle_of(
         journal=journal,
         clock=edges.clock,
         report=report,
-        files=LockFiles(
-            down=f"{config.local.down_file}-{config.local.role}",
-            promotion=f"{config.local.promotion_file}-{config.local.role}" if secondary else "",
-            module=config.local.module_file,
-        ),
+        files=edges.files(config),
         met=lambda: _met(journal, edges.clock()),
         held=lambda: journal.noted(HELD) is not None,
         taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from habeat.journal.store import FORMATS, VERSION
 from habeat.machine import Decision, Level
 from habeat.model import Outcome, Snapshot, Target
 from habeat.node import cycle_of
-from habeat.report.lockfiles import LockFiles
 from habeat.roles.returning import Returning, holds
 from habeat.simulator.made import Made
 from habeat.simulator.points import WRITES, Crash, Process, Seen, Trap
@@ -71,7 +70,7 @@ class Instance:
     def _cycle(self, process: Process) -> None:
         self.seen.append(Seen(process.begun))
         cycle = cycle_of(self.config, self.journal(process), None, _Told(self), Made(self, process))
-        self.scene.ended(self, replace(cycle, files=_NoFiles("", "", "")).run())
+        self.scene.ended(self, cycle.run())
 
     def _rejoin(self, process: Process) -> None:
         def say(text: str) -> None:
@@ -187,14 +186,6 @@ class Instance:
             world.tell(f"{self.name}: Consul must not start: {advice.why} ({advice.rule})")
             return None
         return f"{advice.why} ({advice.rule})"
-
-
-class _NoFiles(LockFiles):
-    """No lock files: other people's scripts are not part of this world."""
-
-    def sync(self, **_state: object) -> list[str]:
-        """Do nothing."""
-        return []
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from habeat.guard import Heard
 from habeat.http import Endpoint, Reply
 from habeat.model import Down, Evidence, Probe, Target, Unknown, Up
 from habeat.observe import Question, Reach, S, Service, T, Witness
+from habeat.report.lockfiles import LockFiles
 from habeat.simulator.outsiders import VcenterWitness
 from habeat.simulator.points import Crash, Process, Seen
 
@@ -106,6 +107,9 @@ class Made(Edges):
         places = [(address, site) for site in ("primary", "secondary") for address in config.site(site).consul_ips]
         own = self.instance.host.address
         return _Channel("", 0, [place for place in places if place[0] != own]).within(self)
+
+    def files(self, config: Config) -> LockFiles:  # noqa: ARG002
+        return LockFiles()  # none: other people's scripts are not part of this world
 
     def boot_id(self) -> str:
         return f"boot-{self.instance.host.boot}"
