@@ -185,10 +185,10 @@ BY_HAND = (
 def guards() -> Iterator[Mutant]:
     """Yield a mutant for each guard of the machine: one that never holds."""
     source = (ROOT / "src" / "habeat" / "machine.py").read_text(encoding="utf-8")
-    for line in re.findall(r"^        Guard\.\w+: .*,$", source, re.MULTILINE):
+    for line in re.findall(r"^    Guard\.\w+: lambda .*,$", source, re.MULTILINE):
         name = line.split()[0].strip(":").removeprefix("Guard.")
         if name != "ALWAYS":
-            yield Mutant(f"guard {name} never holds", "machine.py", line, f"        Guard.{name}: False,")
+            yield Mutant(f"guard {name} never holds", "machine.py", line, f"    Guard.{name}: lambda *_: False,")
 
 
 def hunted(mutant: Mutant, folder: Path, last: str = "") -> str | None:
