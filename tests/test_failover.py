@@ -13,9 +13,14 @@ from typing import Any
 import pytest
 
 from conftest import LabFactory
+from habeat.errors import LockLostError
 from habeat.journal import FailoverRecord, Journal
 from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, STANDBY, EmbeddedWitness, Lab
+from habeat.machine import Command
+from habeat.model import Done, Waiting
+from habeat.saga import Job
+from plans import hasty_plan, lose_the_lock
 
 
 def fault(lab: Lab, **what: Any) -> None:
@@ -417,6 +422,44 @@ def test_faulty_command(make_lab: LabFactory, command: str, name: str) -> None:
         assert (item["accountMailHost"], item["promotions"]) == (STANDBY, 1)
         assert item["flushes"].get(STANDBY)
         assert item["restarts"] >= 1
+
+
+def test_a_promotion_that_moves_none_is_tried_again(lab: Lab) -> None:
+    """Where Carbonio promotes nobody, that is a failure that the next cycle repeats, and not the end (I5)."""
+    for _ in ("all at once", "by name"):
+        fault(lab, command="promoteAccounts", kind="exit", code=1)
+    lab.kill()
+    lab.check()
+    checked = lab.check()
+    assert (1, True) == (checked.code, "none of 8 accounts was promoted" in checked.said), checked.said
+    assert "8 of 8 accounts promoted" in lab.check().said
+    assert_all_moved(lab)
+
+
+def test_nothing_is_promoted_without_a_leader(lab: Lab) -> None:
+    """Without Consul's leader Carbonio's database has no primary: a promotion would stall, and is not begun (I4)."""
+    assert isinstance(lab.witness, EmbeddedWitness)
+    lab.witness.mesh.leader = False
+    with closing(Journal.open(lab.state_dir)) as journal:
+        outcome = hasty_plan(lab, journal).activate[0].run(Job(1, 1, Command.ACTIVATE))
+    assert isinstance(outcome, Waiting)
+    assert "without it Carbonio's database has no primary and a promotion stalls" in outcome.why
+
+
+def test_nothing_is_promoted_once_the_lock_is_lost(lab: Lab) -> None:
+    """A lock that is lost while the accounts are looked at keeps them from being promoted: another may do it (I2)."""
+    fault(lab, command="promoteAccounts", kind="kill-parent", at="before")
+    lab.kill()
+    lab.check()
+    assert -9 == lab.check().code
+    with closing(Journal.open(lab.state_dir)) as journal:
+        plan, job = hasty_plan(lab, journal), Job(1, 1, Command.ACTIVATE, 2)
+        with plan.guard:
+            assert isinstance(plan.activate[1].run(job), Done)
+            lose_the_lock(lab, plan)
+            with pytest.raises(LockLostError, match="its session in Consul is gone"):
+                plan.activate[3].run(job)
+    assert [item["promotions"] for item in lab.accounts()] == [0] * 8
 
 
 def test_missing_commands(make_lab: LabFactory) -> None:

@@ -16,8 +16,11 @@ from balancer import ROLES, Balancer
 from conftest import LabFactory
 from habeat.journal import Journal
 from habeat.lab.sites import ENVIRONMENT, PRIMARY, EmbeddedWitness, Lab
-from habeat.model import Target
+from habeat.machine import Command
+from habeat.model import Done, Target, Waiting
 from habeat.roles import switched
+from habeat.saga import Job
+from plans import hasty_plan, lose_the_lock
 
 MakeBalancer = Callable[..., Balancer]
 
@@ -395,17 +398,48 @@ def test_nothing_is_mended_that_is_not_enabled(make: MakeBalancer) -> None:
     assert "ready take tell" == node.asked()
 
 
+def lock_for_another(node: Balancer) -> None:
+    """Let another instance have the lock."""
+    assert isinstance(node.lab.witness, EmbeddedWitness)
+    mesh = node.lab.witness.mesh
+    mesh.sessions.add("another")
+    mesh.keys[f"habeat/failover/mta/{PRIMARY}"] = {"Session": "another", "Value": "bXRhMw==", "LockIndex": 1}
+
+
+def test_nothing_is_taken_over_while_another_holds_the_lock(make: MakeBalancer) -> None:
+    """A node is taken over by one instance at a time (I2)."""
+    node = make()
+    lock_for_another(node)
+    node.kill()
+    said(node.lab)
+    assert "is held by mta3" in said(node.lab, code=3)
+    assert "" == node.asked()
+
+
 def test_nothing_is_mended_while_another_holds_the_lock(make: MakeBalancer) -> None:
     """Mending, too, is done by one instance at a time (I2)."""
     node = make()
     node.take_over()
     node.here.unlink()
-    assert isinstance(node.lab.witness, EmbeddedWitness)
-    mesh = node.lab.witness.mesh
-    mesh.sessions.add("another")
-    mesh.keys[f"habeat/failover/mta/{PRIMARY}"] = {"Session": "another", "Value": "bXRhMw==", "LockIndex": 1}
+    lock_for_another(node)
     assert "is held by mta3" in said(node.lab, code=3)
     assert "ready take tell" == node.asked()
+
+
+def test_a_lost_lock_stops_a_list(make: MakeBalancer) -> None:
+    """Once the lock is lost no further command runs, even of a list that was begun: another may have it (I2)."""
+    node = make()
+    node.kill()
+    with closing(Journal.open(node.lab.state_dir)) as journal:
+        plan = hasty_plan(node.lab, journal)
+        job = Job(1, 1, Command.ACTIVATE)
+        with plan.guard:
+            assert isinstance(plan.activate[0].run(job), Done)
+            lose_the_lock(node.lab, plan)
+            outcome = plan.activate[2].run(job)
+    assert isinstance(outcome, Waiting)
+    assert "was lost: its session in Consul is gone; 0 of 3 commands are done" in outcome.why
+    assert "" == node.asked()
 
 
 def test_a_failback_that_is_disabled_in_the_middle(make: MakeBalancer) -> None:
@@ -479,6 +513,35 @@ def test_a_reboot_in_the_middle_of_a_list(make: MakeBalancer) -> None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         journal.execute("UPDATE note SET value=replace(value, ?, 'another')", (boot,))
     node.spoil("tell", None)
+    said(node.lab)
+    assert "ready take tell ready take tell" == node.asked()
+
+
+def test_a_list_of_the_other_way_is_begun_anew(make: MakeBalancer) -> None:
+    """What a failback that was cut off had run counts for nothing when the work is taken back (I3)."""
+    node = make()
+    node.configure(deactivate=[f"{node.tool} ready", f"{node.tool} give"])
+    node.take_over()
+    node.spoil("give", "die after")
+    node.restore()
+    said(node.lab)
+    assert -9 == node.lab.check().code
+    node.other.unlink()
+    assert "Neither site announces" in said(node.lab)
+    assert "ready take tell ready give ready take tell" == node.asked()
+
+
+def test_a_list_of_an_earlier_failover_is_begun_anew(make: MakeBalancer) -> None:
+    """What was taken over in an earlier failover, and given back by a person unseen, is taken over anew (I3)."""
+    node = make("proxyserver")
+    node.configure(checked=False, local={"proxy_enable_deactivate": False}, policy={"cooldown": "1ms"})
+    node.take_over()
+    node.restore()
+    said(node.lab)
+    node.lab.run("ack", "--by", "ann")
+    said(node.lab)
+    node.kill()
+    said(node.lab)
     said(node.lab)
     assert "ready take tell ready take tell" == node.asked()
 
