@@ -144,11 +144,14 @@ class Invariants:
         began = instance.journal(Process()).failover(recovery.failover).started_at - instance.offset
         for peer in recovery.peers:
             self._agreed(scene.instances[peer.node.removeprefix("server-")], began)
-        counted = {peer.id for peer in recovery.peers}
-        near = [s for s in scene.mesh.servers.values() if scene.world.hosts[s.host].site == instance.host.site]
-        left = [s.host for s in near if s.id not in counted and scene.world.talk(name, s.host)]
-        if left and self.disturbed_at < recovery.epoch.at - instance.offset - CALM and not self._jumped(instance):
-            raise Violation("I1", f"{name} rebuilds the quorum without {left[0]}, which answers")
+        counted, planned = {peer.id for peer in recovery.peers}, recovery.epoch.at - instance.offset - CALM
+        if self.disturbed_at >= planned or self._jumped(instance):
+            return
+        for server in scene.mesh.servers.values():
+            host = scene.world.hosts[server.host]
+            near = host.site == instance.host.site and host.frozen_until < planned
+            if near and server.id not in counted and scene.world.talk(name, server.host):
+                raise Violation("I1", f"{name} rebuilds the quorum without {server.host}, which answers")
 
     def restores(self, instance: Instance) -> None:
         """Check that no history which has had a leader is lost when a copy is about to be put back."""

@@ -1,0 +1,205 @@
+"""The steps that rebuild Consul's quorum, one by one, on servers of the made-up world (I3, I5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from habeat.http import Reply
+from habeat.machine import Command
+from habeat.model import Done, Failed, Outcome, Waiting
+from habeat.quorum import Stage, to_json
+from habeat.roles import ALLOWED, EPOCH
+from habeat.roles.attempt import ATTEMPTS
+from habeat.simulator.instance import Instance
+from habeat.simulator.locks import Store, said
+from made_up import JOB, MadeUp, made_up
+
+
+@pytest.fixture
+def svc2() -> MadeUp:
+    """Give the one server of the minority site, in mid-recovery: the others are lost, and its Consul is stopped."""
+    server = made_up("svc2")
+    server.recoverer.attempt.save(server.configuration)
+    server.lose("svc1", "svc3")
+    server.scene.mesh.stop("svc2")
+    return server
+
+
+def why(outcome: Outcome, kind: type[Done | Failed | Waiting]) -> str:
+    """Return what an outcome of a kind says."""
+    assert isinstance(outcome, kind), outcome
+    return outcome.detail if isinstance(outcome, Done) else outcome.why
+
+
+# -- what is there already
+
+
+def test_a_leader_that_is_there_ends_a_recovery() -> None:
+    """I3: where Consul has a leader nothing is stopped, not even where a recovery was begun."""
+    svc2 = made_up("svc2")
+    svc2.plan(Stage.SAVED, backup="raft.copy")
+    for step in (svc2.recoverer.preflight, svc2.recoverer.stop, svc2.recoverer.backup, svc2.recoverer.peers):
+        assert "Consul has a leader, so there is nothing to rebuild" in why(step(JOB), Done)
+    assert svc2.server.running
+
+
+def test_who_is_left_behind_follows_the_newer_plan() -> None:
+    """L: another survivor that rebuilds anew, and counts on this one, is followed, though we had begun before."""
+    svc2, svc4 = made_up("svc2", survivors=2), made_up("svc4", survivors=2)
+    svc4.scene = svc2.scene
+    svc2.recoverer.attempt.save(svc2.configuration)
+    newer = svc4.plan(Stage.WRITTEN, "svc2", "svc4", number=2)
+    svc4.journal.note(EPOCH, to_json(newer.epoch))
+    begun = svc2.plan(Stage.WRITTEN, "svc2", "svc4")
+    svc2.journal.note(EPOCH, to_json(begun.epoch))
+    svc2.lose("svc1", "svc3", "svc5")
+    svc2.scene.mesh.stop("svc4")
+    assert "it follows svc2" in why(svc2.recoverer.preflight(JOB), Done)
+    followed = svc2.recoverer.attempt.recovery()
+    assert followed is not None
+    assert (newer.epoch, Stage.PREPARED, begun.epoch) == (
+        followed.epoch,
+        followed.stage,
+        followed.after and followed.after.epoch,
+    )
+
+
+# -- what is undone
+
+
+@pytest.fixture
+def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no guard be installed, which would note that Consul starts."""
+    monkeypatch.setattr(Instance, "allows_consul", lambda _self: "there is no guard")
+
+
+@pytest.mark.usefixtures("unguarded")
+@pytest.mark.parametrize("returned", [True, False])
+def test_started_again_without_the_file(svc2: MadeUp, *, returned: bool) -> None:
+    """I3: where a lost server returns, or the file cannot be written, Consul starts as it was, and the copy is stale."""
+    recovery = svc2.plan(Stage.SAVED, backup="raft.copy")
+    svc2.server.peers = ("id-svc2",)
+    if returned:
+        svc2.scene.world.hosts["svc1"].up = True
+        assert "answers again, so service-discover.service was started again" in why(svc2.recoverer.peers(JOB), Waiting)
+    else:
+        svc2.recoverer.attempt.start_again(recovery)
+    assert svc2.server.running
+    assert svc2.server.begun is None, "it took no new configuration in"
+    noted = svc2.recoverer.attempt.recovery()
+    assert noted is not None
+    assert (Stage.PREPARED, "") == (noted.stage, noted.backup)
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_what_allowed_a_start_ends_with_it(svc2: MadeUp) -> None:
+    """I3: no later start is allowed by it, whoever asks for that."""
+    assert "is started" in why(svc2.recoverer.attempt.start(None), Done)
+    assert (True, None) == (svc2.server.running, svc2.journal.noted(ALLOWED))
+
+
+def test_the_file_is_taken_from_a_server_at_rest(svc2: MadeUp) -> None:
+    """I3: one that was started by hand meanwhile may take it in at this moment, so it is stopped before that is judged."""
+    recovery = svc2.plan(Stage.WRITTEN, backup="raft.copy")
+    svc2.scene.mesh.start("svc2")
+    svc2.server.peers, starts = ("id-svc2",), svc2.server.starts
+    job = replace(JOB, command=Command.CLOSE)
+    assert "runs, and nothing is rebuilt here" in why(svc2.recoverer.attempt.put_back(job, recovery), Done)
+    assert starts + 1 == svc2.server.starts
+    assert svc2.server.begun is None, "it took no new configuration in"
+
+
+def test_what_consul_took_in_is_never_put_back(svc2: MadeUp) -> None:
+    """I3: from then on it may have had a leader, and what that acknowledged would be lost."""
+    data, recovery = svc2.server.data, svc2.plan(Stage.WRITTEN, backup="raft.copy")
+    for _ in range(ATTEMPTS + 1):
+        assert "raft.copy is not put back" in why(svc2.recoverer.attempt.broken(recovery, "no leader"), Failed)
+    assert (data, recovery) == (svc2.server.data, svc2.recoverer.attempt.recovery())
+
+
+def test_attempts_end(svc2: MadeUp) -> None:
+    """A server that does not start with the new configuration gets its old data back after some attempts (I4)."""
+    data = svc2.server.data
+    svc2.scene.folders["svc2"] = {"raft.copy": (data, 0)}
+    svc2.plan(Stage.WRITTEN, backup="raft.copy")
+    svc2.server.peers = ("id-svc2",)
+    for number in range(ATTEMPTS):
+        recovery = svc2.recoverer.attempt.recovery()
+        assert recovery is not None
+        assert (number, Stage.WRITTEN) == (recovery.failures, recovery.stage)
+        why(svc2.recoverer.attempt.broken(recovery, "it does not start"), Failed)
+    undone = svc2.recoverer.attempt.recovery()
+    assert undone is not None
+    assert (Stage.UNDONE, data) == (undone.stage, svc2.server.data)
+    assert svc2.server.begun is None, "it took no new configuration in"
+
+
+# -- what is proved
+
+
+def rebuilt(svc2: MadeUp) -> MadeUp:
+    """Let Consul be rebuilt, and not yet be proved."""
+    recovery = svc2.plan(Stage.WRITTEN, backup="raft.copy")
+    svc2.journal.note(EPOCH, to_json(recovery.epoch))
+    svc2.scene.folders["svc2"] = {"raft.copy": (svc2.server.data, svc2.server.starts)}
+    svc2.server.peers = ("id-svc2",)
+    svc2.scene.mesh.start("svc2")
+    return svc2
+
+
+def test_proved_by_a_read_and_a_write(svc2: MadeUp) -> None:
+    """Only then is the recovery proved."""
+    assert "proved by a consistent read and a write" in why(rebuilt(svc2).recoverer.prove(JOB), Done)
+    recovery = svc2.recoverer.attempt.recovery()
+    assert recovery is not None
+    assert Stage.PROVED is recovery.stage
+
+
+def test_a_write_that_is_not_there_proves_nothing(svc2: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I5: what Consul says it wrote is read back."""
+    real = Store.key
+
+    def forgetful(store: Store, method: str, name: str, query: dict[str, list[str]], value: str, now: float) -> Reply:
+        return said(data=True) if method == "PUT" else real(store, method, name, query, value, now)
+
+    svc2 = rebuilt(svc2)
+    monkeypatch.setattr(Store, "key", forgetful)
+    assert "was written to" in (told := why(svc2.recoverer.prove(JOB), Failed))
+    assert "in Consul, and is not there" in told
+
+
+def test_an_agent_that_does_not_answer_is_no_missing_leader(svc2: MadeUp) -> None:
+    """I5: what cannot be told is no failed attempt, of which the third would be undone."""
+    svc2 = rebuilt(svc2)
+    svc2.scene.mesh.trouble["svc2"] = "slow"
+    assert "it cannot be told whether Consul has a leader" in why(svc2.recoverer.prove(JOB), Failed)
+    recovery = svc2.recoverer.attempt.recovery()
+    assert recovery is not None
+    assert (Stage.WRITTEN, 0) == (recovery.stage, recovery.failures)
+
+
+def test_a_failback_waits_for_the_servers_that_return() -> None:
+    """I5: it is over once those that answer vote, and at least one of them does."""
+    svc2 = made_up("svc2")
+    svc2.plan(Stage.PROVED)
+    history = svc2.server.data
+    assert history is not None
+    voters = dict(history.voters)
+    del history.voters["id-svc1"]
+    assert "10.0.1.10 answers, but does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
+    history.voters = voters
+    svc2.scene.world.hosts["svc1"].up = False
+    assert "vote again" in why(svc2.recoverer.returned(JOB), Done)
+    assert svc2.recoverer.attempt.recovery() is None
+
+
+def test_nothing_is_rebuilt_by_a_majority() -> None:
+    """I1: a site that has the quorum by itself looks for the cause instead."""
+    svc1 = made_up("svc1")
+    svc1.recoverer.attempt.save(svc1.configuration)
+    svc1.lose("svc2")
+    svc1.scene.mesh.stop("svc3")
+    svc1.scene.world.wait(10.0)
+    assert "which is a quorum without the others" in why(svc1.recoverer.preflight(JOB), Waiting)
