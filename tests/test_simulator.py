@@ -70,6 +70,14 @@ def test_same_seed_same_world() -> None:
         assert play(wrong) == play(wrong)
 
 
+def test_no_extra_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The made-up vCenter is asked where pyVmomi is not installed."""
+    monkeypatch.setattr("habeat.config.needs.importlib.util.find_spec", lambda _name: None)
+    deaths = tuple(Fault(130.0, "kill", (name,)) for name in ("svc1", "svc3"))
+    found = play(Schedule("quorum", {"witnesses": "vcenter", "cooldown": "7h"}, deaths, expect=("rebuilt",)))
+    assert not found.invariant, found.why
+
+
 TIMELINES = """
 from habeat.simulator.engine import play
 from habeat.simulator.generate import generate

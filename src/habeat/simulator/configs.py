@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,15 @@ _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 @cache
 def configured(kind: str, name: str, site: str, settings: tuple[tuple[str, str], ...]) -> Config:
-    """Return the configuration of an instance."""
-    return _loaded(json.dumps(_sections(Schedule(kind, dict(settings)), name, site)))
+    """Return the configuration of an instance.
+
+    Its witnesses are put in afterwards: a real vCenter would need the extra, and this one is made up.
+    """
+    schedule = Schedule(kind, dict(settings))
+    config = _loaded(json.dumps(_sections(schedule, name, site)))
+    providers: tuple[Any, ...] = tuple(schedule.setting("witnesses").split(","))
+    required = int(schedule.setting("required"))
+    return replace(config, witnesses=replace(config.witnesses, providers=providers, required=required))
 
 
 @cache
@@ -71,10 +79,9 @@ def _loaded(text: str) -> Config:
 def _sections(schedule: Schedule, name: str, site: str) -> dict[str, Any]:
     """Return what stands in that file."""
     other = {"primary": "secondary", "secondary": "primary"}[site]
-    providers = schedule.setting("witnesses").split(",")
     roles = {"mail": "appserver", "proxy": "proxyserver", "quorum": "consulserver"}
     lock_files = {key: f"/nowhere/{key}" for key in ("checkDownFile", "checkPromotionFile", "checkRestartReplicaFile")}
-    local: dict[str, Any] = {"whoami": site, "dc_check": other, "role": roles[schedule.kind], "provider": providers[0]}
+    local: dict[str, Any] = {"whoami": site, "dc_check": other, "role": roles[schedule.kind], "provider": "hetrix"}
     sites: dict[str, dict[str, Any]] = {"primary": {}, "secondary": {}}
     if schedule.kind == "mail":
         here = {"appserver_ip": HOSTS["mail"][name][1], "appserver_vmname": name}
@@ -105,7 +112,7 @@ def _sections(schedule: Schedule, name: str, site: str) -> dict[str, Any]:
         **sites,
         "policy": {**policy, "late_accounts": "5m"},
         "probes": probes,
-        "witnesses": {"providers": providers, "required": int(schedule.setting("required")), "timeout": "3s"},
+        "witnesses": {"timeout": "3s"},
         "carbonio": {"user": "root", "spool": str(spool()), "timeout": "20s", "promote_timeout": "60s"},
         "consul": {"token": "token"},
         "hetrix": {"hostname": "hetrix", "api_token": "token"},
