@@ -20,7 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS, PATIENCE = 1500, 900
-PURE = ("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_saga.py")
+PURE = (
+    *("test_machine.py", "test_judge.py", "test_quorum.py", "test_journal.py", "test_saga.py"),
+    *("test_survivors.py", "test_recoverer.py", "test_returning.py"),
+)
 SCENARIOS = sorted((ROOT / "tests" / "scenarios").glob("*.txt"))
 REAL = ("test_quorum_mesh.py", "test_quorum_troubles.py")
 SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")

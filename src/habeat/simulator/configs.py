@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from habeat.config.fields import Count
 from habeat.config.loader import load
 from habeat.config.model import Config
 from habeat.simulator.routes import PEER, PREFIX
@@ -62,7 +63,7 @@ def configured(kind: str, name: str, site: str, settings: tuple[tuple[str, str],
     schedule = Schedule(kind, dict(settings))
     config = _loaded(json.dumps(_sections(schedule, name, site)))
     providers: tuple[Any, ...] = tuple(schedule.setting("witnesses").split(","))
-    required = int(schedule.setting("required"))
+    required = Count(int(schedule.setting("required")))
     return replace(config, witnesses=replace(config.witnesses, providers=providers, required=required))
 
 
