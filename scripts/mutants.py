@@ -103,8 +103,8 @@ BY_HAND = (
     Mutant("who is about to begin knows of nothing", "guard.py", "    return word.recovery is not None and word.recovery.stage in (Stage.PREPARED, Stage.SAVED)", "    return False"),
     Mutant("any boot is this boot", "guard.py", "last.boot == situation.boot and ", ""),
     Mutant("a clean server's vote is anybody's", "guard.py", "    if situation.empty and behind(situation.epoch, heard):\n        return None\n", ""),
-    Mutant("data is given up for what is not proved", "guard.py", "    proved = not plans or any(plan.stage is Stage.PROVED for plan in plans)", "    proved = True"),
-    Mutant("who is counted on leaves", "guard.py", "and proved and not counted_on", "and proved"),
+    Mutant("data is given up for what is not proved", "guard.py", "    proved = not plans or _proved(plans)\n", "    proved = True\n"),
+    Mutant("who is counted on leaves", "guard.py", "and proved and not _counts_on(plans, own)", "and proved"),
     Mutant("who was left behind stays so", "cycle.py", "            told = self.rejoin(snapshot)", "            told = None"),
     Mutant("a pause does not keep a server from rejoining", "cycle.py", "        if self.journal.paused(self.clock()) is not None:\n            return False\n        try:", "        try:"),
     Mutant("rejoining is not written down first", "roles/returning.py", "            self.journal.note(REJOINING, to_json(epoch))\n", ""),
@@ -178,7 +178,11 @@ BY_HAND = (
     Mutant("a leader of any age was there just now", "guard.py", "0 <= age <= situation.recent", "True"),
     Mutant("a server without data needs nobody", "guard.py", "    near = [item for item in heard if isinstance(item.word, Word) and item.word.epoch.id == situation.epoch.id]", "    near = list(heard)"),
     Mutant("any leader is ours", "guard.py", "    led = [item.address for item in near if", "    led = [item.address for item in heard if"),
-    Mutant("who has no leader is as good as one", "guard.py", "isinstance(item.word, Word) and item.word.leader]", "isinstance(item.word, Word)]"),
+    Mutant("who has no leader is as good as one", "guard.py", "isinstance(item.word, Word) and item.word.led]", "isinstance(item.word, Word)]"),
+    Mutant("a leader is enough while another begins anew", "guard.py", "    if led and not any(isinstance", "    if led and any(True or isinstance"),
+    Mutant("a leader of any data is as good as ours", "roles/returning.py", "held is not None and epoch_of(json.loads(held.value)).id == self._epoch().id", "held is not None"),
+    Mutant("data that tells no epoch is as good as ours", "roles/returning.py", "            return held is not None and", "            return held is None or"),
+    Mutant("what cannot be told of a leader is good", "roles/returning.py", "            return False\n\n    def asked", "            return True\n\n    def asked"),
     Mutant("what a person allowed is not thrown away", "guard.py", "    if newest.number > own.number:\n        return", "    if newest.number > own.number and not situation.allowed:\n        return"),
     Mutant("a part of the voters is all", "guard.py", "    if voters == last.voters and situation.own", "    if situation.own"),
     Mutant("the plan runs although the server rejoined", "cycle.py", "        if self._rejoins(snapshot) or decision", "        if (self._rejoins(snapshot) and False) or decision"),
@@ -248,10 +252,8 @@ def _tested(environment: dict[str, str], tests: Sequence[str]) -> str | None:
     paths = [str(ROOT / "tests" / name) for name in tests]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
-    if done.returncode not in (1, 2):  # 2: stopped at the first
-        return None
-    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?)(?:\[| |$)", done.stdout, re.MULTILINE)
-    return f"suite: {failed[1] if failed else 'a test'}"
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?::\w+)", done.stdout, re.MULTILINE)
+    return f"suite: {failed[1]}" if failed else None  # else the tests did not run
 
 
 def _known(page: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from habeat.roles.consulserver import Recoverer
 from habeat.roles.returning import Returning
 from habeat.saga import Job
 from habeat.simulator import mesh
+from habeat.simulator.locks import Key
 from habeat.simulator.made import Made
 from habeat.simulator.points import Process
 from habeat.simulator.scene import Scene
@@ -71,6 +72,14 @@ class MadeUp:
     def configuration(self) -> Configuration:
         """Return raft's configuration with all servers."""
         return Configuration(tuple(map(self.voter, self.scene.mesh.servers)))
+
+    def tell(self, epoch: Epoch | None) -> None:
+        """Let Consul's data tell an epoch, or none."""
+        history, key = self.server.data, self.recoverer.key
+        assert history is not None
+        history.store.keys.pop(key, None)
+        if epoch is not None:
+            history.store.keys[key] = Key(to_json(epoch))
 
     def lose(self, *names: str) -> None:
         """Let machines die, and Consul notice it."""

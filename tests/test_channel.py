@@ -25,7 +25,7 @@ WORD = Word(
     Epoch(2, "x", "svc1", 5.0),
     Recovery(1, 1, Epoch(2, "x", "svc1", 5.0), (Server("id-1", "svc1", "127.0.0.1"),), Stage.PROVED),
     "active",
-    leader=True,
+    led=True,
 )
 
 

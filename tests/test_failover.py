@@ -7,19 +7,23 @@ import json
 import os
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import LabFactory
+from habeat.config.loader import load
 from habeat.errors import LockLostError
 from habeat.journal import FailoverRecord, Journal
 from habeat.lab import carbonio
 from habeat.lab.sites import PRIMARY, STANDBY, EmbeddedWitness, Lab
 from habeat.machine import Command
 from habeat.model import Done, Waiting
-from habeat.saga import Job
+from habeat.node import cycle_of
+from habeat.report.log import Log
+from habeat.saga import Job, Plan
 from plans import hasty_plan, lose_the_lock
 
 
@@ -460,6 +464,21 @@ def test_nothing_is_promoted_once_the_lock_is_lost(lab: Lab) -> None:
             with pytest.raises(LockLostError, match="its session in Consul is gone"):
                 plan.activate[3].run(job)
     assert [item["promotions"] for item in lab.accounts()] == [0] * 8
+
+
+def test_rejoining_wins_over_every_plan(lab: Lab) -> None:
+    """What a Consul server had planned without the others ends when it rejoins them, in the very same cycle (I3)."""
+    with closing(Journal.open(lab.state_dir)) as journal:
+        cycle = cycle_of(load(lab.config), journal, None, Log(None, quiet=True))
+        lab.kill()
+        cycle.run()
+        ended = replace(cycle, rejoin=lambda _snapshot: "It rejoins.", plan=never_made).run()
+    assert [Command.ACTIVATE] == [decision.command for decision in ended.decisions]
+
+
+def never_made() -> Plan:
+    """Stand for a plan that is not to be made."""
+    raise AssertionError("a plan was made")
 
 
 def test_missing_commands(make_lab: LabFactory) -> None:

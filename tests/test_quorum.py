@@ -141,7 +141,7 @@ def led(epoch: Epoch, number: int, site: str = "primary") -> Heard:
     """Return what a server says whose Consul has a leader."""
     said = word(epoch, number, site)
     assert isinstance(said.word, Word)
-    return replace(said, word=replace(said.word, leader=True))
+    return replace(said, word=replace(said.word, led=True))
 
 
 def silent(number: int) -> Heard:
@@ -184,6 +184,7 @@ SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1,
         ([led(SAME, 1), silent(2)], {}, Action.START, "G12"),
         ([silent(1), silent(2), led(SAME, 3, "secondary")], {}, Action.START, "G12"),
         ([led(OLDER, 1), silent(2)], {}, Action.HOLD, "G10"),
+        ([led(SAME, 1), word(SAME, 2, stage=Stage.SAVED)], {}, Action.HOLD, "G10"),
         ([led(SAME, 1), word(OLDER, 2)], {"empty": True}, Action.HOLD, "G10"),
         ([led(SAME, 1), word(NEWER, 2)], {}, Action.CLEAN, "G1"),
         ([led(RIVAL, 1), silent(2)], {}, Action.REFUSE, "G3"),
@@ -198,6 +199,7 @@ SAME, OLDER, NEWER, RIVAL = Epoch(1, "a"), Epoch(0, ""), Epoch(2, "b"), Epoch(1,
         ([silent(1)], {"configuration": None}, Action.HOLD, "G10"),
         ([], {"there": ()}, Action.HOLD, "G10"),
         ([word(SAME, 1), silent(2)], {"configuration": None, "empty": True}, Action.START, "G9"),
+        ([silent(1), silent(2)], {"configuration": None, "empty": True}, Action.HOLD, "G10"),
         ([word(OLDER, 1), silent(2)], {"configuration": None, "empty": True}, Action.HOLD, "G10"),
         ([word(SAME, 1), word(OLDER, 2)], {"configuration": None, "empty": True}, Action.HOLD, "G10"),
         ([word(SAME, 1), unborn(2)], {"configuration": None, "empty": True}, Action.START, "G9"),

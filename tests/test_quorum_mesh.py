@@ -211,3 +211,6 @@ def test_two_survivors_of_five(make_quorum: MakeQuorum) -> None:
     assert "epoch 1 (led by svc2) begins with svc2 (10.77.2.10), svc4 (10.77.2.11): it follows svc2" in logs["svc4"]
     for host in ("svc2", "svc4"):
         assert list(lab.data(host).glob("raft.habeat-*-before-epoch-1"))
+    lab.reboot("svc4")
+    told = "Consul has a leader in epoch 1 without this server, as 10.77.2.10 says (rule G12)"
+    eventually(lambda: told in lab.run("svc4", "consul", "guard").stderr, "svc4 may start beside svc2's leader")

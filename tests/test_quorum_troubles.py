@@ -226,10 +226,6 @@ def test_the_guard_by_hand(make_quorum: MakeQuorum) -> None:
     watched(lab)
     assert "knows of no recovery after epoch 0 (rule G5)" in lab.run("svc2", "consul", "guard").stderr
     lab.net.isolate("1")
-    led = lab.run("svc1", "consul", "guard")
-    assert "Consul has a leader in epoch 0 without this server, as 10.77.1.11 says (rule G12)" in led.stderr, led
-    lab.crash("svc1")
-    eventually(lambda: not lab.leader("svc3"), "svc3 has no leader by itself")
     restarted = lab.run("svc1", "consul", "guard")
     assert (0, True) == (restarted.returncode, "it had a leader" in restarted.stderr), restarted
     lab.reboot("svc1")

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from habeat.act.raft_folder import RaftFolder
+from habeat.errors import FolderError
 from habeat.http import Reply
 from habeat.machine import Command
 from habeat.model import Done, Failed, Outcome, Waiting
@@ -76,21 +78,29 @@ def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unguarded")
-@pytest.mark.parametrize("returned", [True, False])
-def test_started_again_without_the_file(svc2: MadeUp, *, returned: bool) -> None:
-    """I3: where a lost server returns, or the file cannot be written, Consul starts as it was, and the copy is stale."""
-    recovery = svc2.plan(Stage.SAVED, backup="raft.copy")
+@pytest.mark.parametrize("how", ["a lost server returns", "no copy", "no file"])
+def test_started_again_without_the_file(svc2: MadeUp, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """I3: where a lost server returns, or a file cannot be written, Consul starts as it was, and the copy is stale."""
+    recovery, again = svc2.plan(Stage.SAVED, backup="raft.copy"), "service-discover.service was started again"
     svc2.server.peers = ("id-svc2",)
-    if returned:
-        svc2.scene.world.hosts["svc1"].up = True
-        assert "answers again, so service-discover.service was started again" in why(svc2.recoverer.peers(JOB), Waiting)
+    if how == "no copy":
+        svc2.scene.full.add("svc2")
+        assert again in why(svc2.recoverer.attempt.copy(recovery), Failed)
+    elif how == "no file":
+        monkeypatch.setattr(type(svc2.recoverer.attempt.folder), "write_peers", _no_room)
+        assert again in why(svc2.recoverer.peers(JOB), Failed)
     else:
-        svc2.recoverer.attempt.start_again(recovery)
+        svc2.scene.world.hosts["svc1"].up = True
+        assert f"answers again, so {again}" in why(svc2.recoverer.peers(JOB), Waiting)
     assert svc2.server.running
     assert svc2.server.begun is None, "it took no new configuration in"
     noted = svc2.recoverer.attempt.recovery()
     assert noted is not None
     assert (Stage.PREPARED, "") == (noted.stage, noted.backup)
+
+
+def _no_room(_folder: RaftFolder, _text: str) -> None:
+    raise FolderError("No space left on device")
 
 
 @pytest.mark.usefixtures("unguarded")
@@ -113,10 +123,9 @@ def test_the_file_is_taken_from_a_server_at_rest(svc2: MadeUp) -> None:
 
 def test_what_consul_took_in_is_never_put_back(svc2: MadeUp) -> None:
     """I3: from then on it may have had a leader, and what that acknowledged would be lost."""
-    data, recovery = svc2.server.data, svc2.plan(Stage.WRITTEN, backup="raft.copy")
-    for _ in range(ATTEMPTS + 1):
-        assert "raft.copy is not put back" in why(svc2.recoverer.attempt.broken(recovery, "no leader"), Failed)
-    assert (data, recovery) == (svc2.server.data, svc2.recoverer.attempt.recovery())
+    data, recovery = svc2.server.data, replace(svc2.plan(Stage.WRITTEN, backup="raft.copy"), failures=ATTEMPTS)
+    assert "raft.copy is not put back" in why(svc2.recoverer.attempt.broken(recovery, "no leader"), Failed)
+    assert data is svc2.server.data
 
 
 def test_attempts_end(svc2: MadeUp) -> None:
@@ -189,9 +198,12 @@ def test_a_failback_waits_for_the_servers_that_return() -> None:
     voters = dict(history.voters)
     del history.voters["id-svc1"]
     assert "10.0.1.10 answers, but does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
+    del history.voters["id-svc3"]
+    svc2.scene.world.hosts["svc1"].up = svc2.scene.world.hosts["svc3"].up = False
+    assert "10.0.1.10, 10.0.1.11 does not answer, and does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
     history.voters = voters
-    svc2.scene.world.hosts["svc1"].up = False
-    assert "vote again" in why(svc2.recoverer.returned(JOB), Done)
+    del history.voters["id-svc1"]
+    assert "vote again, 10.0.1.10 is still gone" in why(svc2.recoverer.returned(JOB), Done)
     assert svc2.recoverer.attempt.recovery() is None
 
 

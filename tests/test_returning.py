@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import replace
-
 import pytest
 
-from habeat.config.loader import load
+from habeat.act.channel import TIMEOUT
 from habeat.errors import FolderError
 from habeat.guard import Action
-from habeat.journal import Journal
-from habeat.lab.sites import Lab
-from habeat.machine import Command
-from habeat.node import cycle_of
 from habeat.quorum import Epoch, Stage, to_json
-from habeat.report.log import Log
 from habeat.roles import ALLOWED, EPOCH, RECOVERY, REJOINING, SAVED
-from habeat.saga import Plan
 from made_up import MadeUp, made_up
 
 NEWER = Epoch(1, "newer", "svc2")
@@ -76,15 +67,41 @@ def test_who_rejoined_already_is_not_cleaned_again(svc1: MadeUp) -> None:
     assert (data, True, None) == (svc1.server.data, svc1.server.running, svc1.journal.noted(REJOINING))
 
 
-def test_rejoining_wins_over_every_plan(lab: Lab) -> None:
-    """What a server had planned without the others ends when it rejoins them, in the very same cycle."""
-    with closing(Journal.open(lab.state_dir)) as journal:
-        cycle = cycle_of(load(lab.config), journal, None, Log(None, quiet=True))
-        lab.kill()
-        cycle.run()
-        ended = replace(cycle, rejoin=lambda _snapshot: "It rejoins.", plan=_never).run()
-    assert [Command.ACTIVATE] == [decision.command for decision in ended.decisions]
+@pytest.fixture
+def svc3() -> MadeUp:
+    """Give a server whose Consul has a leader, in an epoch that Consul's data tells."""
+    server = made_up("svc3")
+    server.journal.note(EPOCH, to_json(NEWER))
+    server.tell(NEWER)
+    return server
 
 
-def _never() -> Plan:
-    raise AssertionError("a plan was made")
+def test_a_leader_of_our_epoch_is_told(svc3: MadeUp) -> None:
+    """So that who returns may start beside it (rule G12)."""
+    assert svc3.returning.word().led
+    returned = MadeUp(svc3.scene, "svc1")
+    returned.journal.note(EPOCH, to_json(NEWER))
+    returned.lose("svc2")
+    assert "G12" == returned.returning.advice()[0].rule
+
+
+@pytest.mark.parametrize("told", [Epoch(), Epoch(2, "newest", "svc2"), None])
+def test_a_leader_of_another_epoch_is_not_told(svc3: MadeUp, told: Epoch | None) -> None:
+    """I3: a server that a rebuilt cluster took in has its leader, and may not know of the epoch yet."""
+    svc3.tell(told)
+    assert not svc3.returning.word().led
+
+
+@pytest.mark.parametrize("trouble", ["slow", "denied"])
+def test_who_cannot_ask_consul_still_tells_its_epoch(svc3: MadeUp, trouble: str) -> None:
+    """What a server knows of epochs is told in time, whatever its agent does."""
+    svc3.scene.mesh.trouble["svc3"] = trouble
+    began, word = svc3.edges.ticks(), svc3.returning.word()
+    assert (NEWER, False) == (word.epoch, word.led)
+    assert svc3.edges.ticks() - began < TIMEOUT
+
+
+def test_no_leader_is_told_where_there_is_none(svc3: MadeUp) -> None:
+    """A leader that is gone is none, though its data is still there."""
+    svc3.lose("svc1", "svc2")
+    assert not svc3.returning.word().led

@@ -12,7 +12,8 @@ G4  a recovery was begun here, and cut off before Consul's start   -> refuse: ha
 G5  every server of the other site answers, knows no newer one,
     and is not about to begin one (nor is, where this server has
     no data, of an older one)                                      -> start
-G12 somebody that shares our epoch has a leader now                 -> start: one is there without this server
+G12 somebody that shares our epoch has a leader now, whose data
+    tells that epoch, and nobody is about to begin another         -> start: one is there without this server
 G6  this machine's habeat saw a leader moments ago, in this boot   -> start: what was alive is not resurrected
 G7  the voters of this site are no quorum by themselves            -> start: they cannot elect a leader alone
 G8  all voters stand in this site, and this server is one of them  -> start: nobody else can have gone on
@@ -35,7 +36,8 @@ from habeat.quorum import Configuration, Epoch, Recovery, Stage
 class Word:
     """What another server's habeat says of itself: its site, its node id, and what it knows.
 
-    `state` is its machine's state for the other site's servers, `leader` tells whether its Consul has one now.
+    `state` is its machine's state for the other site's servers, `led` tells whether its Consul has a leader now,
+    whose data tells the same epoch.
     """
 
     site: str
@@ -43,7 +45,7 @@ class Word:
     epoch: Epoch
     recovery: Recovery | None
     state: str
-    leader: bool = False
+    led: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,8 @@ def _reason(  # noqa: PLR0911  one return for each rule
     if situation.there and len(answered) >= len(situation.there):
         return "G5", f"the other site knows of no recovery after epoch {situation.epoch.number}"
     near = [item for item in heard if isinstance(item.word, Word) and item.word.epoch.id == situation.epoch.id]
-    led = [item.address for item in near if isinstance(item.word, Word) and item.word.leader]
-    if led:
+    led = [item.address for item in near if isinstance(item.word, Word) and item.word.led]
+    if led and not any(isinstance(item.word, Word) and _is_about_to(item.word) for item in heard):
         return "G12", f"Consul has a leader in epoch {situation.epoch.number} without this server, as {led[0]} says"
     if situation.empty and situation.epoch.number and near:
         return "G9", f"it has no data, and {near[0].address} shares its epoch {situation.epoch.number}"

@@ -72,7 +72,7 @@ class Channel:
                 epoch_of(body["epoch"]),
                 recovery_of(body["recovery"]),
                 str(body["state"]),
-                leader=body.get("leader") is True,
+                led=body.get("led") is True,
             )
         except (KeyError, TypeError, ValueError):
             return Heard(address, site, Unknown("answers in a form that this version of habeat does not know"))

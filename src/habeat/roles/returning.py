@@ -11,10 +11,10 @@ from habeat.act.raft_folder import NODE_ID, PEERS, RAFT, RaftFolder
 from habeat.act.unit import ENDED, Unit
 from habeat.config.model import Config
 from habeat.edges import REAL, Edges
-from habeat.errors import CommandError, FolderError, HabeatError, HttpError
+from habeat.errors import CommandError, FolderError, HttpError
 from habeat.guard import Action, Advice, Heard, Situation, Word, advise, behind, overtaken
 from habeat.journal import Journal
-from habeat.node import consul_of, target_of
+from habeat.node import consul_of, epoch_key, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
 from habeat.roles import ALLOWED, ASKED, EPOCH, RECOVERY, REJOINING, SAVED
 from habeat.roles.assembly import unit_of
@@ -155,16 +155,21 @@ class Returning:
             epoch=self._epoch(),
             recovery=recovery_of(json.loads(self.journal.noted(RECOVERY) or "null")),
             state=self.journal.memory(target_of(self.config)).state,
-            leader=self._led(),
+            led=self._led(),
         )
 
     def _led(self) -> bool:
-        """Tell whether Consul here has a leader now; where that cannot be told soon, nobody may count on it."""
+        """Tell whether Consul here has a leader now, whose data tells the epoch that this server notes.
+
+        A server that was taken in by a rebuilt cluster may not have noted that yet, so its own word is not enough; and
+        what cannot be told soon nobody may count on.
+        """
+        consul = consul_of(self.config, self.edges, LEADER_WITHIN)
         try:
-            consul_of(self.config, self.edges, LEADER_WITHIN).require_leader()
-        except HabeatError:
+            held = consul.lock(epoch_key(self.config)) if consul.leader() else None
+            return held is not None and epoch_of(json.loads(held.value)).id == self._epoch().id
+        except Exception:  # noqa: BLE001  whatever it is, what this server knows of epochs must be told in time
             return False
-        return True
 
     def asked(self) -> None:
         """Note that a server of the other site asked: it is alive, whatever a witness still remembers."""

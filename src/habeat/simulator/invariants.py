@@ -153,10 +153,11 @@ class Invariants:
             if near and server.id not in counted and scene.world.talk(name, server.host):
                 raise Violation("I1", f"{name} rebuilds the quorum without {server.host}, which answers")
 
-    def restores(self, instance: Instance) -> None:
+    def restores(self, instance: Instance, backup: str) -> None:
         """Check that no history which has had a leader is lost when a copy is about to be put back."""
         server, recovery = self.scene.mesh.servers[instance.name], _recovery(instance)
-        if server.data is not None and server.data is server.begun and server.data.led:
+        copied, _ = self.scene.folders[instance.name][backup]
+        if server.data is not None and server.data is not copied and server.data.led:
             raise Violation("I3", f"{instance.name} puts old data back, and the new has had a leader")
         if recovery is not None:
             self.undone[instance.name] = recovery.failover

@@ -308,7 +308,7 @@ class _Folder(_Within, RaftFolder):
 
     def restore(self, backup: str, aside: str) -> None:
         self.made.point("before folder restore")
-        self.made.instance.scene.invariants.restores(self.made.instance)
+        self.made.instance.scene.invariants.restores(self.made.instance, backup)
         server = self._server()
         if aside not in self._kept():
             self._kept()[aside] = (server.data, server.starts)
