@@ -56,7 +56,7 @@ class Invariants:
         self.finished: dict[str, float] = {}
         self.led: set[int] = set()
         self.before: dict[str, History | None] = {}
-        self.undone: dict[str, int] = {}
+        self.undone: dict[str, tuple[int, int]] = {}
         self.disturbed_at = BEGIN
         scene.carbonio.begun.append(self._begun)
         scene.mesh.elected.append(self._elected)
@@ -139,7 +139,7 @@ class Invariants:
     def _leads(self, instance: Instance, recovery: Recovery) -> None:
         """Check the plan of the survivor that made it: whom it counts on, and that none was undone before, unasked."""
         scene, name = self.scene, instance.name
-        if self.undone.get(name) == recovery.failover:
+        if self.undone.get(name) == (recovery.failover, recovery.round):
             raise Violation("I6", f"{name} rebuilds the quorum again after that was undone, and nobody acknowledged")
         began = instance.journal(Process()).failover(recovery.failover).started_at - instance.offset
         for peer in recovery.peers:
@@ -160,7 +160,7 @@ class Invariants:
         if server.data is not None and server.data is not copied and server.data.led:
             raise Violation("I3", f"{instance.name} puts old data back, and the new has had a leader")
         if recovery is not None:
-            self.undone[instance.name] = recovery.failover
+            self.undone[instance.name] = (recovery.failover, recovery.round)
 
     def acknowledges(self, name: str) -> None:
         """Note that a person acknowledged what an instance did last."""
