@@ -131,7 +131,7 @@ class Invariants:
             raise Violation("I3", f"{name} writes peers.json before it tells the epoch")
         if instance.decisions[-1][1].command is not Command.ACTIVATE:
             return  # it follows others, whose history has begun
-        back = [host for host in instance.targets if scene.world.talk(name, host)]
+        back = [host for host in instance.targets if self._answers(instance, host)]
         if back and self.disturbed_at < instance.process.step_at:
             raise Violation("I1", f"{name} writes peers.json, and {back[0]} answers")
         if recovery.epoch.by == f"server-{name}":
@@ -151,7 +151,7 @@ class Invariants:
         for server in scene.mesh.servers.values():
             host = scene.world.hosts[server.host]
             near = host.site == instance.host.site and host.frozen_until < planned
-            if near and server.id not in counted and scene.world.talk(name, server.host):
+            if near and server.id not in counted and self._answers(instance, server.host):
                 raise Violation("I1", f"{name} rebuilds the quorum without {server.host}, which answers")
 
     def restores(self, instance: Instance, backup: str) -> None:
@@ -170,9 +170,15 @@ class Invariants:
 
     def _removes(self, by: str, name: str) -> None:
         """Check that a server which loses its vote is not alive."""
-        world, instance = self.scene.world, self.scene.instances[by]
-        if world.talk(by, name) and self.disturbed_at < instance.process.step_at:
+        instance = self.scene.instances[by]
+        if self._answers(instance, name) and self.disturbed_at < instance.process.step_at:
             raise Violation("I1", f"{by} takes the vote of {name}, which answers")
+
+    def _answers(self, instance: Instance, host: str) -> bool:
+        """Tell whether another host surely answers a ping in time."""
+        world, name = self.scene.world, instance.name
+        prompt = world.delay(name, host) < instance.config.probes.timeout
+        return world.talk(name, host) and prompt and world.loss(name, host) == 0
 
     def begins(self, name: str) -> None:
         """Check peers.json, which Consul's server on a host is about to take in."""
