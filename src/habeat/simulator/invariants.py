@@ -125,7 +125,7 @@ class Invariants:
 
     def rebuilds(self, instance: Instance) -> None:
         """Check peers.json, which is about to be written."""
-        scene, name, journal = self.scene, instance.name, instance.journal(Process())
+        name, journal = instance.name, instance.journal(Process())
         recovery = _recovery(instance)
         if recovery is None or epoch_of(json.loads(journal.noted(EPOCH) or "null")).id != recovery.epoch.id:
             raise Violation("I3", f"{name} writes peers.json before it tells the epoch")
