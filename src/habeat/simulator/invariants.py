@@ -246,7 +246,8 @@ class Invariants:
             self._cooled(instance, now)
             if self.scene.schedule.kind == "quorum" and decision.before is not State.ACTIVE:
                 self.before[instance.name] = self.scene.mesh.servers[instance.name].begun
-            self.acknowledged.discard(instance.name)
+            if decision.before is not State.ACTIVE:  # else it is the same failover, which is acknowledged as a whole
+                self.acknowledged.discard(instance.name)
         self.told(instance, sentence)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
