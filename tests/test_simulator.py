@@ -70,6 +70,16 @@ def test_same_seed_same_world() -> None:
         assert play(wrong) == play(wrong)
 
 
+def test_a_command_by_hand_can_be_killed() -> None:
+    """A person's command that dies ends there, and not the simulator."""
+    story = ["60 pause svc2 3000", "120 kill svc1", "120 kill svc3", "200 crash svc2 before journal note"]
+    faults = [Fault(float(at), what, tuple(words)) for at, what, *words in map(str.split, story)]
+    allowed = Fault(200.1, "hand", ("svc2", "allow"))
+    found = play(Schedule("quorum", {}, (*faults, allowed), end=400.0))
+    assert not found.invariant, found.why
+    assert "before journal note" in found.points
+
+
 def test_no_extra_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The made-up vCenter is asked where pyVmomi is not installed."""
     monkeypatch.setattr("habeat.config.needs.importlib.util.find_spec", lambda _name: None)

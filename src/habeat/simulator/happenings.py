@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from habeat.errors import HabeatError
 from habeat.model import Pause
-from habeat.simulator.points import Process, Trap
+from habeat.simulator.points import Crash, Process, Trap
 from habeat.simulator.world import BEGIN
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def hand(scene: Scene, name: str, command: str) -> None:
         scene.instances[name].rejoin()
     elif command == "allow":
         if not any(scene.mesh.leads(history) for history in scene.mesh.histories):  # a person looks first
-            scene.instances[name].returning(Process()).allow()
+            with suppress(HabeatError, Crash):  # a person's command can be killed too
+                scene.instances[name].returning(Process()).allow()
     else:
         scene.routes.run(name, [command])
 
