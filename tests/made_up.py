@@ -49,7 +49,7 @@ class MadeUp:
     @property
     def returning(self) -> Returning:
         """Return what guards its Consul."""
-        return Returning(self.scene.instances[self.name].config, self.journal, self.edges)
+        return self.scene.instances[self.name].returning(Process())
 
     @property
     def recoverer(self) -> Recoverer:

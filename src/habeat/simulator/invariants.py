@@ -244,10 +244,10 @@ class Invariants:
             raise Violation("I8", f"{instance.name} says no whole sentence: {sentence!r}")
         if decision.row in STARTS:
             self._cooled(instance, now)
-            if self.scene.schedule.kind == "quorum" and decision.before is not State.ACTIVE:
-                self.before[instance.name] = self.scene.mesh.servers[instance.name].begun
             if decision.before is not State.ACTIVE:  # else it is the same failover, which is acknowledged as a whole
                 self.acknowledged.discard(instance.name)
+                server = self.scene.mesh.servers.get(instance.name)
+                self.before[instance.name] = None if server is None else server.begun
         self.told(instance, sentence)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now

@@ -314,9 +314,9 @@ class Mesh:
         if what == "status/peers":
             return said([f"{self.world.hosts[host].address}:8300" for host in history.voters.values()])
         if what == "operator/raft" and method == "DELETE":
-            removed = history.voters.pop(query["id"][0], "")
-            for hear in self.removes if removed else ():
-                hear(host, removed)
+            if (removed := history.voters.pop(query["id"][0], None)) is not None:
+                for hear in self.removes:
+                    hear(host, removed)
             self.look()
             return said(None)
         if what == "operator/raft":
