@@ -16,9 +16,9 @@ build: $(VENV)/.run
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers
-	$(BIN)/python -m pytest -n 3 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder tests
 
-# What takes too long for every day: habeat killed at every boundary of rebuilding Consul's quorum (20 min).
+# What takes too long for every day: habeat killed at every boundary of a failover and of rebuilding the quorum (25 min).
 slow: $(VENV)/.dev
 	$(BIN)/python scripts/servers.py .servers
 	HABEAT_SLOW=1 $(BIN)/python -m pytest tests/test_quorum_kill.py

@@ -17,6 +17,8 @@ from warm import Warm, WarmLab
 
 LabFactory = Callable[..., Lab]
 
+LONGEST = ("quorum-troubles", "quorum", "mesh", "quorum-kill", "fabric", "vcsim", "slapd")
+
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
@@ -72,5 +74,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those that wait for real networks one after another, so that the others run beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("netns") is None)
+    """Begin with the groups that take minutes, most of it waiting, so that the others run beside them."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    """Return the place of a test's group; those that are in none come last, in their order."""
+    group = item.get_closest_marker("xdist_group")
+    return LONGEST.index(group.args[0]) if group else len(LONGEST)

@@ -16,13 +16,16 @@ SYSTEMD = ROOT / "deploy" / "systemd"
 
 
 def interpreters() -> list[str]:
-    """Return the supported Pythons at hand: this one, those on PATH, and those that pyenv keeps."""
+    """Return one of each supported Python at hand: this one, those on PATH, and those that pyenv keeps."""
     on_path = [shutil.which(f"python3.{minor}") for minor in range(10, 14)]
     kept = (Path.home() / ".pyenv" / "versions").glob("3.1[0-3].*/bin/python3")
-    found = dict.fromkeys([sys.executable, *filter(None, on_path), *map(str, sorted(kept))])
-    return [
-        path for path in found if subprocess.run([path, "-c", "pass"], capture_output=True, check=False).returncode == 0
-    ]
+    found: dict[str, str] = {}
+    for path in [sys.executable, *filter(None, on_path), *map(str, sorted(kept))]:
+        asked = [path, "-c", "import sys; print(sys.version_info[:2])"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found.setdefault(done.stdout, path)
+    return list(found.values())
 
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
