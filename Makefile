@@ -28,7 +28,7 @@ slow: $(VENV)/.dev
 simulate: $(VENV)/.run
 	PYTHONPATH=src $(BIN)/python -m habeat simulate --runs 100000 --seed $$(date +%Y%m%d)
 
-# Break every guard and write order in turn, and write down what finds each (an hour).
+# Break every guard and write order in turn, and write down what finds each (half an hour).
 mutants: $(VENV)/.dev
 	$(BIN)/python scripts/mutants.py docs/mutants.md
 

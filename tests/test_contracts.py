@@ -356,7 +356,7 @@ def _real_vcenter(simulator: Vcsim) -> tuple[Witness, Turn]:
         "on": lambda: simulator.power_on(VM),
         "off": lambda: simulator.power_off(VM),
         "lost": lambda: simulator.set_vm(VM, "runtime.connectionState", "disconnected"),
-        "gone": simulator.process.kill,
+        "gone": simulator.kill,
     }
     return witness(simulator, timeout=3.0), lambda what: turns[what]()
 

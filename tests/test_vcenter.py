@@ -420,8 +420,7 @@ def test_ca_file_that_cannot_be_read_is_unknown(calm: Vcsim) -> None:
 
 def test_nobody_there_is_unknown(world: Vcsim) -> None:
     """I1: a vCenter that died with its site says nothing of the mailstore."""
-    world.process.kill()
-    world.process.wait(10)
+    world.kill()
     said = asked(world)
     assert Unknown(f"cannot be asked: 127.0.0.1:{world.port} refuses the connection") == said
     assert Sight.UNKNOWN == sight(said)
