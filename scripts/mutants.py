@@ -26,7 +26,10 @@ PURE = (
 )
 SCENARIOS = sorted((ROOT / "tests" / "scenarios").glob("*.txt"))
 REAL = ("test_quorum_mesh.py", "test_quorum_troubles.py")
-SLOW = ("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py")
+SLOW = (
+    *("test_switch.py", "test_failover.py", "test_kill.py", "test_coordination.py", "test_primary.py"),
+    "test_directory.py",
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ BY_HAND = (
     Mutant("data that is counted on is thrown away", "guard.py", "    if _counts_on(plans, situation.own) and not _proved(plans) and not situation.empty:", "    if False:"),
     Mutant("a unit that only tries to start runs", "act/unit.py", '        return self.state() == "active"', "        return self.state() not in ENDED"),
     Mutant("any majority starts", "guard.py", "    if len(voters) < last.needed:", "    if True:"),
+    Mutant("the directory is not asked before a promotion", "roles/appserver.py", "        if self.directory is not None:\n", "        if False:\n"),
     Mutant("no leader is asked for before a promotion", "roles/appserver.py", "                self.consul.require_leader()\n", "                pass\n"),
     Mutant("Carbonio need not be ready for a promotion", "roles/appserver.py", "            self.carbonio.services()\n", "            pass\n"),
     Mutant("a mailstore that nobody knows is an empty one", "roles/appserver.py", "        if not accounts and not self._knows_source():", "        if False:"),

@@ -21,7 +21,10 @@ from pathlib import Path
 import pytest
 
 from certificates import certify
+from conftest import LabFactory
 from habeat.act.directory import Credentials, Directory, DirectoryError
+from habeat.lab import carbonio
+from habeat.lab.sites import PRIMARY, STANDBY
 
 pytestmark = [
     pytest.mark.slapd,
@@ -392,3 +395,22 @@ def test_where_nobody_listens_the_directory_does_not_answer(address: str) -> Non
     why = refused(Directory(address, TIMEOUT))
     assert why.startswith(f"the directory does not answer: ldap://{address}:389: ")
     assert f"; ldaps://{address}:636: " in why
+
+
+def test_a_failover_waits_for_a_directory_that_takes_writes(slapd: Slapd, make_lab: LabFactory) -> None:
+    """I5, I8: nothing is promoted before this site's directory is seen to take writes, with Carbonio's own credentials."""
+    slapd.configure()
+    where = {"secondary": {"directorysrv_ip": slapd.address}, "carbonio": {"ldap_ca_file": slapd.ca_file}}
+    lab = make_lab(2, overrides={**where, "policy": {"confirmations": 1}})
+    with carbonio.world_of(lab.world) as world:
+        world["localconfig"] = {"zimbra_ldap_userdn": NAME, "zimbra_ldap_password": PASSWORD}
+    lab.kill()
+    waits = lab.check()
+    assert (3, True) == (waits.code, "the directory does not answer" in waits.said), waits
+    assert {PRIMARY} == {item["accountMailHost"] for item in lab.accounts()}
+    with slapd.running():
+        doctor = lab.run("doctor")
+        assert 0 == lab.check().code
+    assert f"the directory at ldap://{slapd.address}:389 takes writes" in doctor.said
+    assert {STANDBY} == {item["accountMailHost"] for item in lab.accounts()}
+    assert PASSWORD not in doctor.said + lab.log.read_text(encoding="utf-8") + lab.run("history", "--json").said
