@@ -151,7 +151,8 @@ class Invariants:
         for server in scene.mesh.servers.values():
             host = scene.world.hosts[server.host]
             near = host.site == instance.host.site and host.frozen_until < planned
-            if near and server.id not in counted and self._answers(instance, server.host):
+            votes = server.data is not None  # a clean one that no leader has taken in yet has nothing to bring
+            if near and votes and server.id not in counted and self._answers(instance, server.host):
                 raise Violation("I1", f"{name} rebuilds the quorum without {server.host}, which answers")
 
     def restores(self, instance: Instance, backup: str) -> None:
