@@ -97,6 +97,7 @@ BY_HAND = (
     Mutant("what was rebuilt and is lost again is given up", "roles/consulserver.py", "(lost := self._lost_again(job, recovery)) is not None:", "(lost := None) is not None:"),
     Mutant("a majority elsewhere did not go on", "roles/consulserver.py", "        if gone >= found.needed and not", "        if False and not"),
     Mutant("a plan that is proved is followed", "roles/survivors.py", "plan.stage is Stage.WRITTEN and not begun", "not begun"),
+    Mutant("a proved recovery waits for the survivors", "roles/consulserver.py", "recovery.stage is not Stage.PROVED and (late", "(late"),
     Mutant("who comes back before the file does not count", "roles/consulserver.py", "        if back := self._answering(self.there):", "        if back := []:"),
     Mutant("old data leads", "roles/survivors.py", "        if (old := self._outdated(job, saved)) is not None:", "        if (old := None) is not None:"),
     Mutant("nobody waits for the other survivors", "roles/survivors.py", "        if behind:\n", "        if False:\n"),

@@ -197,7 +197,7 @@ class Recoverer:
         """Return what becomes of a recovery that brought no leader."""
         if not why.startswith(f"Consul {NO_LEADER}"):
             return Failed(f"it cannot be told whether Consul has a leader: {why}")
-        if late := self.survivors.late(recovery):
+        if recovery.stage is not Stage.PROVED and (late := self.survivors.late(recovery)):
             return Waiting(f"there is no leader yet, since {named(late)} has not followed yet ({why})")
         if job.command is Command.ACTIVATE and (lost := self._lost_again(job, recovery)) is not None:
             return Waiting(f"{why}; {lost}")
