@@ -49,8 +49,8 @@ class Goals:
     def _mail(self) -> str | None:
         scene, dead = self.scene, not self.scene.world.hosts["mbox1"].up
         standbys = [i for i in scene.instances.values() if i.name != "mbox1"]
-        # Else it may be the one that promoted that is not; and ahead of Carbonio's clock a job of it looks long over.
-        able = all(i.up() and not self._paused(i) and i.jumped <= 0 for i in standbys)
+        # Else it may be the one that promoted that is not.
+        able = all(i.up() and not self._paused(i) for i in standbys) and not scene.carbonio.misdated
         for box in scene.carbonio.boxes.values():
             if dead and box.host == "mbox1" and box.available and box.moves == 0:
                 return f"{box.name} is still on the dead mbox1"

@@ -86,11 +86,11 @@ class Invariants:
     def _begun(self, new: Operation) -> None:
         """Demand of a promotion that no other still has one of its accounts, and that none has left already."""
         instance, carbonio = self.scene.instances.get(new.host), self.scene.carbonio
-        if instance is None or new.by_hand or instance.thawed_at >= instance.process.step_at or self._jumped(instance):
+        if instance is None or new.by_hand or instance.thawed_at >= instance.process.step_at:
             return
         longest = 2 * instance.config.carbonio.promote_timeout  # older ones are not waited for: everything is bounded
         for other in carbonio.operations:
-            recent = self.scene.world.now - other.started <= longest - SLACK
+            recent = self.scene.world.now + instance.offset - other.started <= longest - SLACK
             if recent and not other.by_hand and (same := set(new.left) & set(other.left)):
                 name = carbonio.boxes[min(same)].name
                 raise Violation("I2", f"two promotions of {name} at once: by {other.host}, and by {new.host}")

@@ -16,6 +16,7 @@ from habeat.simulator.world import World
 
 PIECES = 2
 PATIENCE, TRIES = 25.0, 2  # of zmprov for a mailstore
+LONGEST = 100.0  # of a job
 GARBAGE = Completed(0, "Picked up JAVA_TOOL_OPTIONS: {not json}\n\x00}{\n", "")
 UNREACHABLE = Completed(0, "Unable to communicate with server\n", "")
 
@@ -40,7 +41,7 @@ class Mailbox:
 
 @dataclass
 class Operation:
-    """A job of the server, which goes on when its client, on `host`, is gone."""
+    """A job of the server, which goes on when its client, on `host`, is gone; it started by the clock of that host."""
 
     id: str
     left: list[str]
@@ -52,7 +53,10 @@ class Operation:
 
 @dataclass
 class Carbonio:
-    """One Carbonio, as all its hosts see it; `faults` maps a command to what goes wrong and how many times more."""
+    """One Carbonio, as all its hosts see it; `faults` maps a command to what goes wrong and how many times more.
+
+    `misdated` tells that somebody, whose clock was set since, saw a job that seemed to be older than any is.
+    """
 
     world: World
     boxes: dict[str, Mailbox] = field(default_factory=dict)
@@ -61,8 +65,10 @@ class Carbonio:
     operations: list[Operation] = field(default_factory=list)
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
     stalled: Callable[[str], bool] = lambda _host: False
+    offset: Callable[[str], float] = lambda _host: 0.0  # how wrong the clock of a host is
     lists_promoted: bool = True
     begun: list[Callable[[Operation], None]] = field(default_factory=list)
+    misdated: bool = False
     _count: int = 0
 
     def add(self, number: int, host: str, replica: str, *, available: bool = True) -> None:
@@ -117,6 +123,8 @@ class Carbonio:
             found = [box for box in found if self.lists_promoted or not box.moves]
             return _good({"values": [_status(box) for box in found]})
         if command == "getAllOperations":
+            now = self.world.now + self.offset(host)
+            self.misdated |= any(now - operation.started > LONGEST for operation in self.operations)
             return _good({"operationList": [_told(operation) for operation in self.operations]})
         if command == "promoteAccounts":
             return self._promote(host, args, fault, client)
@@ -142,7 +150,8 @@ class Carbonio:
         refused = [box for box in wanted if not box.available]
         self._count += 1
         keys = [box.key for box in wanted]
-        operation = Operation(f"operation-{self._count}", keys, self.world.now, client, host, by_hand)
+        started = self.world.now + self.offset(host)
+        operation = Operation(f"operation-{self._count}", keys, started, client, host, by_hand)
         for hear in self.begun:
             hear(operation)
         self.operations.append(operation)

@@ -65,6 +65,7 @@ class Scene:
             self.carbonio.stores = ["mbox1", "mbox2", "mbox3"]
             self.carbonio.lists_promoted = schedule.setting("lists") == "on"
             self.carbonio.stalled = lambda host: self.mesh.leader(host) is None
+            self.carbonio.offset = lambda host: self.instances[host].offset if host in self.instances else 0.0
             for number in range(1, int(schedule.setting("accounts")) + 1):
                 self.carbonio.add(number, "mbox1", "mbox3" if number % 3 == 0 else "mbox2")
             standbys = ["mbox2", "mbox3"][: int(schedule.setting("standbys"))]
