@@ -298,6 +298,16 @@ def test_mail_hosts_from_the_directory(says: Says, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "code"), [("ERROR: service.FAILURE", 0), ("", 0), ("", 1), ("Picked up JAVA_TOOL_OPTIONS: {", 0)]
+)
+def test_directory_that_tells_nothing(says: Says, tmp_path: Path, text: str, code: int) -> None:
+    """An answer that names no account, with whatever exit code, is no proof that an account lives nowhere (I5)."""
+    says(text, code)
+    with pytest.raises(CarbonioError, match=f"zmprov ga told of no account, and ended with exit code {code}"):
+        Zmprov(Runner(), str(tmp_path / "carbonio"), 5).mail_hosts(["0f1e2d3c-0000-4000-8000-00000000000a"])
+
+
+@pytest.mark.parametrize(
     ("text", "code"), [("ERROR: service.FAILURE", 0), ("", 1), ("", 2), ("Unable to communicate with server", 0)]
 )
 def test_flush_that_failed(says: Says, tmp_path: Path, text: str, code: int) -> None:

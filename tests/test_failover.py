@@ -312,6 +312,29 @@ def test_account_that_vanishes(make_lab: LabFactory) -> None:
     assert_all_moved(lab)
 
 
+def test_directory_that_cannot_be_read(make_lab: LabFactory) -> None:
+    """An answer of the directory that cannot be read is no proof that an account lives nowhere: it is asked again."""
+    lab = make_lab(world={"lists_promoted": False})
+    fault(lab, program="zmprov", kind="garbage")
+    assert "8 of 8 accounts promoted" not in fail_over(lab)
+    assert "8 of 8 accounts promoted" in lab.check().said
+    assert_all_moved(lab)
+
+
+def test_directory_that_cannot_be_read_for_good(make_lab: LabFactory) -> None:
+    """What only the directory could tell of does not keep the other accounts from being cared for (I4)."""
+    lost = "user00003@example.com"
+    lab = make_lab(world={"lose": [lost]})
+    fault(lab, program="zmprov", kind="garbage", times=3)
+    lab.kill()
+    said = [lab.check().said for _ in range(4)]
+    assert "zmprov ga told of no account" in said[1]
+    assert "zmprov ga told of no account" in said[2]
+    assert "7 of 8 accounts promoted" in said[3]
+    assert f"{lost!r}: it is no longer on mbox1.example.com, but no mailstore shows it" in said[3]
+    assert_all_moved(lab)
+
+
 def test_no_account_at_all(make_lab: LabFactory) -> None:
     """A dead mailstore without accounts is a failover with nothing to do, and no promotion is ever asked for."""
     lab = make_lab(roster=[carbonio.account(1, STANDBY, PRIMARY)])

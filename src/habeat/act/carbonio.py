@@ -249,8 +249,9 @@ class Zmprov:
         commands = "".join(f"ga {key} zimbraId zimbraMailHost\n" for key in wanted)
         done = self.runner.run([self.binary], self.timeout, stdin=commands)
         found = _mail_hosts(done.stdout)
-        if not found and _complains(done) and "NO_SUCH_ACCOUNT" not in done.stdout + done.stderr:
-            raise CarbonioError(f"zmprov ga ended with exit code {done.code}{_said(done)}")
+        unread = _complains(done) or "# name" not in done.stdout
+        if not found and unread and "NO_SUCH_ACCOUNT" not in done.stdout + done.stderr:
+            raise CarbonioError(f"zmprov ga told of no account, and ended with exit code {done.code}{_said(done)}")
         return found
 
     def _good(self, args: Sequence[str]) -> Completed:

@@ -28,7 +28,7 @@ from habeat.saga import Job, Plan, Step
 T = TypeVar("T")
 
 NAMED_IN_A_SENTENCE = 5
-FLUSH_ATTEMPTS = 3
+FLUSH_ATTEMPTS = ASKED_ATTEMPTS = 3
 CARE_ATTEMPTS = 10
 NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
 SPELLED = re.compile(r"\\ud[89a-f][0-9a-f]{2}")  # half a surrogate pair, see `model.sound`
@@ -322,7 +322,12 @@ class Appserver:
         homes = {entry.key: seen[entry.key] for entry in moved if entry.key in seen}
         self.journal.promoted(job.failover, list(homes.items()), self.clock())
         for batch in _batches([entry.key for entry in moved if entry.key not in homes], self.options.batch):
-            found = self.zmprov.mail_hosts(batch)
+            try:
+                found = self.zmprov.mail_hosts(batch)
+            except (CarbonioError, CommandError):
+                if job.attempt < ASKED_ATTEMPTS:
+                    raise
+                found = {}  # those that were seen elsewhere wait to be cared for
             elsewhere = {key: host for key, host in found.items() if host.lower() != self.options.source.lower()}
             self.journal.promoted(job.failover, list(elsewhere.items()), self.clock())
             homes |= elsewhere
