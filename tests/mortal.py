@@ -14,7 +14,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ passed: list[str] = []
 
 def arm(die_at: int | str, names: Path) -> None:
     """Put the boundaries in, and let the process die at one: by its number, or its name, or its name after another's."""
-    stages = die_at.split(", ") if isinstance(die_at, str) else []
+    stages = str(die_at).split(", ")
 
     def boundary(name: str) -> None:
         if name in ASKED and passed[-2:] == ASKED:
@@ -40,22 +40,10 @@ def arm(die_at: int | str, names: Path) -> None:
         passed.append(name)
         if die_at == 0:
             names.write_text("\n".join(passed), encoding="utf-8")
-        if stages and stages[0] == name:
+        if stages[0] == name:
             stages.pop(0)
-        if die_at == len(passed) or (isinstance(die_at, str) and not stages):
+        if die_at == len(passed) or not stages:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def both_sides(owner: Any, method: str, name: str) -> None:
-        original = getattr(owner, method)
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            called = _called(name, args)
-            boundary(f"before {called}")
-            result = original(*args, **kwargs)
-            boundary(f"after {called}")
-            return result
-
-        setattr(owner, method, wrapped)
 
     @contextlib.contextmanager
     def mortal_transaction(self: Store) -> Iterator[None]:
@@ -70,16 +58,24 @@ def arm(die_at: int | str, names: Path) -> None:
         boundary("after commit")
 
     for method in ("copy", "set_aside", "restore", "write_peers", "remove_peers"):
-        both_sides(RaftFolder, method, method)
-    both_sides(Runner, "run", "command")
-    both_sides(Endpoint, "call", "Consul")
-    both_sides(LockFiles, "sync", "lock files")
+        _both_sides(boundary, RaftFolder, method, method)
+    _both_sides(boundary, Runner, "run", "command")
+    _both_sides(boundary, Endpoint, "call", "Consul")
+    _both_sides(boundary, LockFiles, "sync", "lock files")
     Store._transaction = mortal_transaction  # type: ignore[method-assign]
 
 
-def _called(name: str, args: tuple[Any, ...]) -> str:
-    """Return the name of a boundary's effect: a question for a leader has one of its own."""
-    return "the leader" if ASKS_FOR_A_LEADER in args else name
+def _both_sides(boundary: Callable[[str], None], owner: Any, method: str, name: str) -> None:
+    original = getattr(owner, method)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        called = "the leader" if ASKS_FOR_A_LEADER in args else name
+        boundary(f"before {called}")
+        result = original(*args, **kwargs)
+        boundary(f"after {called}")
+        return result
+
+    setattr(owner, method, wrapped)
 
 
 if __name__ == "__main__":
