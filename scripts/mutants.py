@@ -120,7 +120,7 @@ BY_HAND = (
     Mutant("any majority starts", "guard.py", "    if len(voters) < last.needed:", "    if True:"),
     Mutant("the directory is not asked before a promotion", "roles/appserver.py", "        if self.directory is not None:\n", "        if False:\n"),
     Mutant("what the directory tells and nobody can read is nothing", "act/carbonio.py", '        unread = _complains(done) or "# name" not in done.stdout', "        unread = _complains(done)"),
-    Mutant("a directory that tells nothing holds all up", "roles/appserver.py", "                if job.attempt < ASKED_ATTEMPTS:", "                if True:"),
+    Mutant("a directory that tells nothing holds all up", "roles/appserver.py", "                if job.attempt < CARE_ATTEMPTS:", "                if True:"),
     Mutant("no leader is asked for before a promotion", "roles/appserver.py", "                self.consul.require_leader()\n", "                pass\n"),
     Mutant("Carbonio need not be ready for a promotion", "roles/appserver.py", "            self.carbonio.services()\n", "            pass\n"),
     Mutant("a mailstore that nobody knows is an empty one", "roles/appserver.py", "        if not accounts and not self._knows_source():", "        if False:"),

@@ -28,7 +28,7 @@ from habeat.saga import Job, Plan, Step
 T = TypeVar("T")
 
 NAMED_IN_A_SENTENCE = 5
-FLUSH_ATTEMPTS = ASKED_ATTEMPTS = 3
+FLUSH_ATTEMPTS = 3
 CARE_ATTEMPTS = 10
 NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
 SPELLED = re.compile(r"\\ud[89a-f][0-9a-f]{2}")  # half a surrogate pair, see `model.sound`
@@ -325,7 +325,7 @@ class Appserver:
             try:
                 found = self.zmprov.mail_hosts(batch)
             except (CarbonioError, CommandError):
-                if job.attempt < ASKED_ATTEMPTS:
+                if job.attempt < CARE_ATTEMPTS:
                     raise
                 found = {}  # those that were seen elsewhere wait to be cared for
             elsewhere = {key: host for key, host in found.items() if host.lower() != self.options.source.lower()}

@@ -87,7 +87,8 @@ class Instance:
         world = self.scene.world
         if self.busy or not self.up():
             return
-        self.busy, self.process = True, Process(world.now, step_at=world.now)
+        self.busy, self.process = True, Process(world.now)
+        self.begins_step()
         try:
             work(self.process)
         except Crash:
@@ -116,6 +117,11 @@ class Instance:
     def offset(self) -> float:
         """Return how wrong its clock is now."""
         return self.jumped + self.drift * (self.scene.world.now - BEGIN)
+
+    def begins_step(self) -> None:
+        """Note that its process begins a step."""
+        self.process.step_at = self.scene.world.now
+        self.process.step_clock = self.scene.world.now + self.offset
 
     def kill(self) -> None:
         """End the process, wherever it is."""
@@ -207,7 +213,7 @@ class _Told:
     def step(self, _target: Target, name: str, outcome: Outcome | None) -> None:
         instance = self.instance
         if outcome is None:
-            instance.process.step_at = instance.scene.world.now
+            instance.begins_step()
             return
         why = str(getattr(outcome, "detail", None) or getattr(outcome, "why", ""))
         instance.scene.world.tell(f"{instance.name}:   {name} {type(outcome).__name__.lower()}: {why}")

@@ -101,9 +101,8 @@ class Invariants:
         """Check a command that is about to run."""
         if command not in (*TAKES, *GIVES) or not instance.decisions:
             return
-        now = self.scene.world.now
-        paused = self.paused.get(instance.name)
-        if paused and paused[0] < instance.process.step_at and now + instance.offset < paused[1]:
+        process, paused = instance.process, self.paused.get(instance.name)
+        if paused and paused[0] < process.step_at and process.step_clock < paused[1]:
             raise Violation("I7", f"{instance.name} runs {command}, though it was paused before this step")
         if command in TAKES:
             self._takes(instance, command)

@@ -62,9 +62,13 @@ class Seen:
 
 @dataclass
 class Process:
-    """One run of habeat; one that is dead has no effect any more, one that is `refused` may not lock in Consul."""
+    """One run of habeat; one that is dead has no effect any more, one that is `refused` may not lock in Consul.
+
+    `step_at` is when its last step began, `step_clock` what its machine's clock said then.
+    """
 
     begun: float = 0.0
     alive: bool = True
     refused: bool = False
     step_at: float = 0.0
+    step_clock: float = 0.0
