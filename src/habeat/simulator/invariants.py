@@ -147,10 +147,12 @@ class Invariants:
         counted, planned = {peer.id for peer in recovery.peers}, recovery.epoch.at - instance.offset - CALM
         if self.disturbed_at >= planned or self._jumped(instance):
             return
+        history = scene.mesh.servers[name].data
         for server in scene.mesh.servers.values():
             host = scene.world.hosts[server.host]
             near = host.site == instance.host.site and host.frozen_until < planned
-            votes = server.data is not None  # a clean one that no leader has taken in yet has nothing to bring
+            # A clean one that no leader has taken in has nothing to bring, nor has one that rebuilt another history.
+            votes = server.data is not None and history is not None and server.id in history.voters
             if near and votes and server.id not in counted and self._answers(instance, server.host):
                 raise Violation("I1", f"{name} rebuilds the quorum without {server.host}, which answers")
 
