@@ -681,7 +681,7 @@ def test_what_somebody_else_announces(make: MakeBalancer) -> None:
     assert "it is here already, and not by habeat" in said(node.lab)
     node.restore()
     said(node.lab)
-    said(node.lab)
+    assert f"what is still here is not habeat's: test -e {node.here} says yes" in said(node.lab)
     assert ("", "standby", True) == (node.asked(), state(node.lab), node.here.exists())
 
 

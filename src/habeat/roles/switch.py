@@ -135,7 +135,9 @@ class Takeover:
     def deactivate(self, job: Job) -> Outcome:
         """Run the commands that give back, until the checks say that it is no longer here."""
         if self._progress() is None:
-            return Done("habeat took nothing over, so there is nothing to give back")
+            standing = [probe for probe in _look(self.ours) if isinstance(probe.evidence, Up)]
+            told = f"; what is still here is not habeat's: {probed(standing)}" if standing else ""
+            return Done(f"habeat took nothing over, so there is nothing to give back{told}")
         by_hand = not self.runs(DEACTIVATE)
         if by_hand and not (self.ours and _all(_look(self.ours), Down)):
             return Waiting(f"it is not enabled; it would run: {listed(self.switch.deactivate)}")
@@ -166,7 +168,7 @@ class Takeover:
         if progress is not None and progress.failover != failover:
             return "nothing was run, and what an earlier failover took over is still to be given back"
         steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
-        last = max(steps, key=lambda step: step.outcome_at or 0.0, default=None)
+        last = max(steps, key=lambda step: (step.outcome_at or 0.0, step.first_at), default=None)
         detail = (last and last.detail) or "there was nothing left to do"
         if last is not None and last.outcome != "done":
             return f"it was broken off ({detail})"
