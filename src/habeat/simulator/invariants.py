@@ -247,9 +247,9 @@ class Invariants:
             raise Violation("I8", f"{instance.name} says no whole sentence: {sentence!r}")
         if decision.row in STARTS:
             self._cooled(instance, now)
-            # Else it is the same failover, which is acknowledged as a whole; what begins in that very moment is, too.
-            if decision.before is not State.ACTIVE and self.acknowledged.get(instance.name) != now:
-                self.acknowledged.pop(instance.name, None)
+            if decision.before is not State.ACTIVE:  # else it is the same failover, which is acknowledged as a whole
+                if self.acknowledged.get(instance.name) != now:  # as is what begins in that very moment
+                    self.acknowledged.pop(instance.name, None)
                 server = self.scene.mesh.servers.get(instance.name)
                 self.before[instance.name] = None if server is None else server.begun
         self.told(instance, sentence)
