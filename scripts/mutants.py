@@ -121,6 +121,8 @@ BY_HAND = (
     Mutant("the directory is not asked before a promotion", "roles/appserver.py", "        if self.directory is not None:\n", "        if False:\n"),
     Mutant("what the directory tells and nobody can read is nothing", "act/carbonio.py", '        unread = _complains(done) or "# name" not in done.stdout', "        unread = _complains(done)"),
     Mutant("a directory that tells nothing holds all up", "roles/appserver.py", "                if job.attempt < CARE_ATTEMPTS:", "                if True:"),
+    Mutant("what was acknowledged in the future counts", "journal/__init__.py", '                self._db.execute("UPDATE ack SET at=?1-1 WHERE at>=?1", (now,))\n', ""),
+    Mutant("what another's hand announced is not told", "roles/switch.py", '{probed(standing)}" if standing else', '{probed(standing)}" if False else'),
     Mutant("no leader is asked for before a promotion", "roles/appserver.py", "                self.consul.require_leader()\n", "                pass\n"),
     Mutant("Carbonio need not be ready for a promotion", "roles/appserver.py", "            self.carbonio.services()\n", "            pass\n"),
     Mutant("a mailstore that nobody knows is an empty one", "roles/appserver.py", "        if not accounts and not self._knows_source():", "        if False:"),

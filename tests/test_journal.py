@@ -138,6 +138,12 @@ def test_acknowledgement_counts_from_the_failover(journal: Journal) -> None:
     assert not journal.acknowledged(None)
 
 
+def test_acknowledgement_before_the_clock_was_set_back(journal: Journal) -> None:
+    """What was acknowledged before a failover began is not for it, whatever the clock said then (I6)."""
+    journal.acknowledge("ann", "", 8200.0)
+    assert not journal.acknowledged(failing_over(journal))
+
+
 def test_notes(journal: Journal) -> None:
     """Small facts are kept, changed and forgotten."""
     journal.note("a", "1")

@@ -119,6 +119,8 @@ class Journal(Ledger):
             elif decision.command is Command.ACTIVATE and decision.before is not State.FAILING_OVER:
                 opened = self._db.execute("INSERT INTO failover (target, started_at) VALUES (?,?)", (target.key, now))
                 memory = replace(memory, failover=opened.lastrowid)
+                # The clock may have been set back: what a person acknowledged until now is not for what begins now.
+                self._db.execute("UPDATE ack SET at=?1-1 WHERE at>=?1", (now,))
             elif (
                 decision.after not in (State.FAILING_OVER, State.FAILING_BACK) and decision.after is not decision.before
             ):

@@ -54,7 +54,7 @@ class Invariants:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.paused: dict[str, tuple[float, float]] = {}
-        self.acknowledged: dict[str, float] = {}
+        self.acknowledged: set[str] = set()
         self.finished: dict[str, float] = {}
         self.led: set[int] = set()
         self.before: dict[str, History | None] = {}
@@ -168,7 +168,7 @@ class Invariants:
 
     def acknowledges(self, name: str) -> None:
         """Note that a person acknowledged what an instance did last."""
-        self.acknowledged[name] = self.scene.world.now
+        self.acknowledged.add(name)
         self.undone.pop(name, None)
 
     def _removes(self, by: str, name: str) -> None:
@@ -248,8 +248,7 @@ class Invariants:
         if decision.row in STARTS:
             self._cooled(instance, now)
             if decision.before is not State.ACTIVE:  # else it is the same failover, which is acknowledged as a whole
-                if self.acknowledged.get(instance.name) != now:  # as is what begins in that very moment
-                    self.acknowledged.pop(instance.name, None)
+                self.acknowledged.discard(instance.name)
                 server = self.scene.mesh.servers.get(instance.name)
                 self.before[instance.name] = None if server is None else server.begun
         self.told(instance, sentence)
