@@ -161,7 +161,7 @@ class Goals:
     def _paused(self, instance: Instance) -> bool:
         """Tell whether a person paused an instance until now, by its own clock, or until just now."""
         paused = self.seen.paused.get(instance.name)
-        return paused is not None and paused[1] > self.scene.world.now + instance.offset - LATE
+        return paused is not None and paused[1] > instance.clock - LATE
 
     def _expected(self, what: str) -> None:
         """Demand what a scenario expects."""

@@ -168,7 +168,7 @@ def drift(scene: Scene, name: str, percent: str) -> None:
 def pause(scene: Scene, name: str, seconds: str) -> None:
     """Let a person pause an instance for some seconds, as by `habeat pause`."""
     instance = scene.instances[name]
-    now = scene.world.now + instance.offset
+    now = instance.clock
     with suppress(HabeatError):
         instance.journal(Process()).pause(Pause("ann", "maintenance", now, now + float(seconds)))
         scene.invariants.paused[name] = (scene.world.now, now + float(seconds))
@@ -178,7 +178,7 @@ def resume(scene: Scene, name: str) -> None:
     """Let a person end that, as by `habeat resume`."""
     instance = scene.instances[name]
     with suppress(HabeatError):
-        instance.journal(Process()).resume(scene.world.now + instance.offset)
+        instance.journal(Process()).resume(instance.clock)
         scene.invariants.paused.pop(name, None)
 
 
@@ -186,7 +186,7 @@ def ack(scene: Scene, name: str) -> None:
     """Let a person acknowledge the last failover, as by `habeat ack`."""
     instance = scene.instances[name]
     with suppress(HabeatError):
-        instance.journal(Process()).acknowledge("ann", "seen", scene.world.now + instance.offset)
+        instance.journal(Process()).acknowledge("ann", "seen", instance.clock)
         scene.invariants.acknowledges(name)
 
 

@@ -118,10 +118,15 @@ class Instance:
         """Return how wrong its clock is now."""
         return self.jumped + self.drift * (self.scene.world.now - BEGIN)
 
+    @property
+    def clock(self) -> float:
+        """Return what its clock says now."""
+        return self.scene.world.now + self.offset
+
     def begins_step(self) -> None:
         """Note that its process begins a step."""
         self.process.step_at = self.scene.world.now
-        self.process.step_clock = self.scene.world.now + self.offset
+        self.process.step_clock = self.clock
 
     def kill(self) -> None:
         """End the process, wherever it is."""

@@ -91,7 +91,7 @@ class Invariants:
             return
         longest = 2 * instance.config.carbonio.promote_timeout  # older ones are not waited for: everything is bounded
         for other in carbonio.operations:
-            recent = self.scene.world.now + instance.offset - other.started <= longest - SLACK
+            recent = instance.clock - other.started <= longest - SLACK
             if recent and not other.by_hand and (same := set(new.left) & set(other.left)):
                 name = carbonio.boxes[min(same)].name
                 raise Violation("I2", f"two promotions of {name} at once: by {other.host}, and by {new.host}")

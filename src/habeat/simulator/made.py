@@ -41,7 +41,7 @@ class Made(Edges):
         self._world = instance.scene.world
 
     def clock(self) -> float:
-        return self._world.now + self.instance.offset
+        return self.instance.clock
 
     def ticks(self) -> float:
         return self._world.now

@@ -95,6 +95,9 @@ class Carbonio:
             return Completed(1, f"No such module {words[0]}\n", "")
         return self._command(host, command, dict(zip(words[2::2], words[3::2], strict=False)), fault, client)
 
+    def _clock(self, host: str) -> float:
+        return self.world.now + self.offset(host)
+
     def _named(self, program: str, words: Sequence[str]) -> str:
         if program != "zmprov":
             return words[1]
@@ -123,7 +126,7 @@ class Carbonio:
             found = [box for box in found if self.lists_promoted or not box.moves]
             return _good({"values": [_status(box) for box in found]})
         if command == "getAllOperations":
-            now = self.world.now + self.offset(host)
+            now = self._clock(host)
             self.misdated |= any(now - operation.started > LONGEST for operation in self.operations)
             return _good({"operationList": [_told(operation) for operation in self.operations]})
         if command == "promoteAccounts":
@@ -150,8 +153,7 @@ class Carbonio:
         refused = [box for box in wanted if not box.available]
         self._count += 1
         keys = [box.key for box in wanted]
-        started = self.world.now + self.offset(host)
-        operation = Operation(f"operation-{self._count}", keys, started, client, host, by_hand)
+        operation = Operation(f"operation-{self._count}", keys, self._clock(host), client, host, by_hand)
         for hear in self.begun:
             hear(operation)
         self.operations.append(operation)
