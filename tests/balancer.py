@@ -56,7 +56,7 @@ class Balancer:
             "activate": [f"{self.tool} ready", f"{self.tool} take", f"{self.tool} tell"],
             "deactivate": [f"{self.tool} untell", f"{self.tool} give"],
             **checks,
-            "timeout": "2s",
+            "timeout": "20s",
             "settle": "500ms",
         }
         enabled = {"proxy_enable_activate": True, "proxy_enable_deactivate": True}

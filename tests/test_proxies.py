@@ -52,7 +52,7 @@ class Standby:
             "deactivate": [f"ip address del {PREFIX} dev lo"],
             "verify": [check, {"address": f"{PREFIX} on lo"}],
             "other_site": [check],
-            "timeout": "2s",
+            "timeout": "20s",
             "settle": "3s",
         }
         names = {name: str(self.folder / name) for name in ("checkDownFile", "checkPromotionFile")}
@@ -178,6 +178,7 @@ def test_a_takeover_that_does_not_work(standby: Standby, tmp_path: Path, case: s
     """Each fault is bounded, told, and not called success; once it is over the takeover ends by itself (I4, I5)."""
     fault, code, words = FAULTS[case]
     fabric, environment = standby.fabric, {}
+    standby.configure(timeout="2s")
     standby.kill_peer()
     standby.check()
     if fault == "freeze":
@@ -193,7 +194,7 @@ def test_a_takeover_that_does_not_work(standby: Standby, tmp_path: Path, case: s
             (tmp_path / "bin" / name).symlink_to(found)
         environment = {"PATH": f"{tmp_path / 'bin'}"}
     else:
-        standby.configure(activate=[fault])
+        standby.configure(activate=[fault], timeout="2s")
     checked = standby.check(**environment) if fault != "path" else _without_vtysh(standby, environment["PATH"])
     assert (code, True) == (checked.code, words in checked.said), checked.said
     assert "finished" not in checked.said
@@ -249,6 +250,7 @@ def test_what_bgpd_loses_is_mended(standby: Standby) -> None:
 def test_a_bgpd_that_freezes_later_is_told(standby: Standby) -> None:
     """While it is active, a bgpd that stands still is told in every cycle, bounded, and runs nothing."""
     standby.take_over()
+    standby.configure(timeout="2s")
     standby.fabric.freeze_bgp("proxy2")
     checked = standby.check()
     assert (3, True) == (checked.code, "is not in order" in checked.said), checked.said

@@ -11,8 +11,8 @@ from habeat.errors import FolderError
 from habeat.http import Reply
 from habeat.machine import Command
 from habeat.model import Done, Failed, Outcome, Waiting
-from habeat.quorum import Stage, to_json
-from habeat.roles import ALLOWED, EPOCH
+from habeat.quorum import Epoch, Stage, to_json
+from habeat.roles import ALLOWED, EPOCH, RECOVERY
 from habeat.roles.attempt import ATTEMPTS
 from habeat.simulator.instance import Instance
 from habeat.simulator.locks import Store, said
@@ -143,6 +143,43 @@ def test_attempts_end(svc2: MadeUp) -> None:
     assert undone is not None
     assert (Stage.UNDONE, data) == (undone.stage, svc2.server.data)
     assert svc2.server.begun is None, "it took no new configuration in"
+
+
+def silent_survivor(*, told: bool = True) -> MadeUp:
+    """Return a survivor whose Consul is stopped, with its file written and told, while the other gives no answer."""
+    svc2 = made_up("svc2", survivors=2)
+    recovery = replace(svc2.plan(Stage.WRITTEN, "svc2", "svc4", backup="raft.copy"), failures=ATTEMPTS)
+    svc2.journal.note(RECOVERY, to_json(recovery))
+    svc2.journal.note(EPOCH, to_json(recovery.epoch if told else Epoch()))
+    svc2.scene.folders["svc2"] = {"raft.copy": (svc2.server.data, svc2.server.starts)}
+    svc2.lose("svc4")
+    svc2.scene.mesh.stop("svc2")
+    svc2.server.peers = ("id-svc2", "id-svc4")
+    return svc2
+
+
+def test_old_data_waits_for_who_may_have_gone_on_alone() -> None:
+    """I3: the lost servers return clean in an epoch that was told, and their votes would make the old data lead."""
+    svc2 = silent_survivor()
+    attempt, recovery = svc2.recoverer.attempt, svc2.recoverer.attempt.recovery()
+    assert recovery is not None
+    job = replace(JOB, command=Command.CLOSE)
+    alone = "server-svc4 (10.0.2.11) gives no answer, and may have rebuilt Consul alone; `habeat ack` allows it"
+    assert f"Consul is not started with its old data: {alone}" == why(attempt.put_back(job, recovery), Waiting)
+    assert f"no start; its old data is not put back: {alone}" == why(attempt.broken(recovery, "no start"), Failed)
+    assert not svc2.server.running
+    svc2.scene.world.hosts["svc4"].up = True
+    svc2.scene.world.change()
+    assert "nothing is rebuilt here" in why(attempt.put_back(job, recovery), Done)
+    assert svc2.server.running
+
+
+def test_old_data_that_nobody_heard_of_waits_for_nobody() -> None:
+    """L: before an epoch is told nobody throws anything away for it, so the old data has no vote but its own."""
+    svc2 = silent_survivor(told=False)
+    recovery = svc2.recoverer.attempt.recovery()
+    job = replace(JOB, command=Command.CLOSE)
+    assert "nothing is rebuilt here" in why(svc2.recoverer.attempt.put_back(job, recovery), Done)
 
 
 # -- what is proved

@@ -58,9 +58,8 @@ class Site:
             boot=BOOT,
             fresh=FRESH,
             look=lambda _server: verdict(self.seen),
-            ask=lambda: self.heard,
             leader=lambda: Down("has no leader"),
-            attempt=self.attempt,
+            attempt=replace(self.attempt, ask=lambda: self.heard),
             journal=self.journal,
             fresh_id=lambda: "ours",
             clock=lambda: BEGAN,
@@ -89,7 +88,7 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
         assert memory.failover is not None
         (tmp_path / "node-id").write_text(f"{own.id}\n", encoding="utf-8")
         unit, folder = Unit(Runner(), "never-run.service"), RaftFolder(tmp_path, ME)
-        attempt = Attempt(unit, folder, journal, BOOT, lambda: BEGAN, lambda: 0.0, lambda _seconds: None)
+        attempt = Attempt(unit, folder, journal, list, BOOT, lambda: BEGAN, lambda: 0.0, lambda _seconds: None)
         return Site(own, journal, attempt, Job(memory.failover, 1, Command.ACTIVATE))
 
     yield make

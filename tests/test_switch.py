@@ -328,7 +328,7 @@ def test_checks_are_the_judge(make: MakeBalancer) -> None:
 @pytest.mark.parametrize(("role", "how"), [*((role, "lie") for role in ROLES), ("mta", "fail"), ("video", "hang")])
 def test_a_takeover_that_is_none(make: MakeBalancer, role: str, how: str) -> None:
     """A command that says 0 and does nothing, fails or hangs is bounded, told, tried again, and no success (I4, I5)."""
-    node = make(role)
+    node = make(role, timeout="2s")
     node.spoil("take", how)
     node.kill()
     said(node.lab)

@@ -145,7 +145,7 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
         return Advice(Action.START, "G2", "it was allowed", own)
     rival = next((w.epoch for w in words if own.number and w.epoch.number == own.number and w.epoch.id != own.id), None)
     if rival is not None:
-        why = f"both sites rebuilt Consul by themselves: {own} here, {rival} there; a person must choose"
+        why = f"Consul was rebuilt twice, each time without the other: {own} here, {rival} there; a person must choose"
         return Advice(Action.REFUSE, "G3", why, rival)
     if situation.cut_off:
         why = "a recovery was begun here and cut off before Consul's start: the next `habeat check` decides"

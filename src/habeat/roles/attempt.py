@@ -13,9 +13,10 @@ from datetime import datetime, timezone
 from habeat.act.raft_folder import PEERS, RAFT, RaftFolder
 from habeat.act.unit import ENDED, Unit
 from habeat.errors import CommandError, FolderError
+from habeat.guard import Heard
 from habeat.journal import Journal
 from habeat.machine import Command
-from habeat.model import Done, Failed, Outcome, Waiting
+from habeat.model import Done, Failed, Outcome, Unknown, Waiting
 from habeat.quorum import (
     Configuration,
     Epoch,
@@ -42,12 +43,14 @@ QUIET_WAIT, PAUSE = 15.0, 0.5
 class Attempt:
     """What the steps do here; each can be repeated after it was cut off anywhere.
 
-    `boot` tells this start of the machine from others. `clock` tells Unix time, `ticks` seconds that never jump.
+    `ask` hears what all other servers say. `boot` tells this start of the machine from others. `clock` tells Unix time,
+    `ticks` seconds that never jump.
     """
 
     unit: Unit
     folder: RaftFolder
     journal: Journal
+    ask: Callable[[], Sequence[Heard]]
     boot: str
     clock: Callable[[], float]
     ticks: Callable[[], float]
@@ -148,6 +151,8 @@ class Attempt:
         if recovery is not None and recovery.stage is Stage.UNDONE and job.command is not Command.CLOSE:
             self._run()
             return Waiting(UNDONE.format(backup=recovery.backup))
+        if recovery is not None and (rivals := self._rivals(recovery)) is not None:
+            return Waiting(f"Consul is not started with its old data: {rivals}")
         if recovery is not None and self.folder.has(f"{RAFT}/{PEERS}"):
             self.halt()
             if self.taken_in(recovery):
@@ -187,6 +192,8 @@ class Attempt:
         self.note(recovery)
         if recovery.failures < ATTEMPTS:
             return Failed(why)
+        if (rivals := self._rivals(recovery)) is not None:
+            return Failed(f"{why}; its old data is not put back: {rivals}")
         recovery = replace(recovery, stage=Stage.UNDOING)
         self.note(recovery)
         told = f"{why}; after {recovery.failures} attempts the raft folder was put back as it was"
@@ -195,6 +202,22 @@ class Attempt:
         except CommandError as error:
             return Failed(f"{told}, and {error}")
         return Failed(told)
+
+    def _rivals(self, recovery: Recovery) -> str | None:
+        """Return who may have rebuilt Consul without this server while it stood still, or None.
+
+        Servers that returned in an epoch which was told here hold nothing of their own any more: with their votes even
+        the old data could have a leader, beside the one that was rebuilt.
+        """
+        if recovery.epoch.id != self.epoch().id or self.journal.acknowledged(
+            recovery.failover, since=recovery.moved_at
+        ):
+            return None
+        silent = {item.address for item in self.ask() if isinstance(item.word, Unknown)}
+        others = [peer for peer in recovery.peers if peer.address in silent]
+        if not others:
+            return None
+        return f"{named(others)} gives no answer, and may have rebuilt Consul alone; `habeat ack` allows it"
 
     def undo(self, recovery: Recovery) -> None:
         """Put the copy back, and start Consul; can be repeated after it was cut off anywhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from habeat.guard import Heard, Word
+from habeat.guard import Word
 from habeat.journal import Journal
 from habeat.machine import State, span
 from habeat.model import Down, Evidence, Outcome, Sight, Unknown, Verdict, Waiting
@@ -18,10 +18,10 @@ from habeat.saga import Job
 class Survivors:
     """The Consul servers of a site that are left, as one of them sees them.
 
-    `here` are the addresses of the `site`. `look` judges another server of it, `ask` hears what all others say,
-    `leader` tells whether Consul has a leader here; `attempt` is this server's own. `boot` tells this start of the
-    machine from others, `fresh` is how many seconds before a failover the last leader may have been seen. `fresh_id`
-    gives an id that nobody else has, `clock` tells Unix time.
+    `here` are the addresses of the `site`. `look` judges another server of it, `leader` tells whether Consul has a
+    leader here; `attempt` is this server's own. `boot` tells this start of the machine from others, `fresh` is how
+    many seconds before a failover the last leader may have been seen. `fresh_id` gives an id that nobody else has,
+    `clock` tells Unix time.
     """
 
     site: str
@@ -29,7 +29,6 @@ class Survivors:
     boot: str
     fresh: float
     look: Callable[[Server], Verdict]
-    ask: Callable[[], Sequence[Heard]]
     leader: Callable[[], Evidence]
     attempt: Attempt
     journal: Journal
@@ -40,7 +39,7 @@ class Survivors:
         self, job: Job, saved: Configuration, own: str, proved: str
     ) -> Outcome:
         """Lead the survivors, or follow the one that does."""
-        heard = {item.address: item.word for item in self.ask()}
+        heard = {item.address: item.word for item in self.attempt.ask()}
         living = self._living(saved, own, heard)
         if isinstance(living, Waiting):
             return living
@@ -104,8 +103,8 @@ class Survivors:
 
     def _follows(self, peer: Server, recovery: Recovery) -> bool:
         """Tell whether another server has got as far as to write the same file."""
-        words = [item.word for item in self.ask() if isinstance(item.word, Word) and item.word.server == peer.id]
-        found = words[0].recovery if words else None
+        words = [item.word for item in self.attempt.ask() if isinstance(item.word, Word)]
+        found = next((word.recovery for word in words if word.server == peer.id), None)
         return found is not None and found.begun and found.epoch.id == recovery.epoch.id
 
     def owed(self) -> Recovery | None:
@@ -116,7 +115,7 @@ class Survivors:
         own, recovery = self.attempt.own_id(), self.attempt.recovery()
         if recovery is not None and recovery.begun:
             return None
-        words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
+        words = [item.word for item in self.attempt.ask() if item.site == self.site and isinstance(item.word, Word)]
         for plan in (word.recovery for word in words):
             if plan and self._is_ahead(plan) and plan.begun and own in {peer.id for peer in plan.peers}:
                 return plan if isinstance(self.leader(), Down) or not self.attempt.unit.runs() else None
@@ -124,7 +123,7 @@ class Survivors:
 
     def left_behind(self) -> bool:
         """Tell whether another survivor has begun a newer epoch, and counts on this server."""
-        words = [item.word for item in self.ask() if item.site == self.site and isinstance(item.word, Word)]
+        words = [item.word for item in self.attempt.ask() if item.site == self.site and isinstance(item.word, Word)]
         plans = [word.recovery for word in words if word.recovery is not None]
         return any(self._is_ahead(plan) and self.attempt.own_id() in {peer.id for peer in plan.peers} for plan in plans)
 
