@@ -81,6 +81,13 @@ class MadeUp:
         if epoch is not None:
             history.store.keys[key] = Key(to_json(epoch))
 
+    def boot(self, *names: str) -> None:
+        """Let machines come back, and Consul find a leader."""
+        for name in names:
+            self.scene.world.hosts[name].up = True
+        self.scene.world.change()
+        self.scene.world.wait(60.0)
+
     def lose(self, *names: str) -> None:
         """Let machines die, and Consul notice it."""
         for name in names:

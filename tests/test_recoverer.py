@@ -226,6 +226,31 @@ def test_an_agent_that_does_not_answer_is_no_missing_leader(svc2: MadeUp) -> Non
     assert (Stage.WRITTEN, 0) == (recovery.stage, recovery.failures)
 
 
+@pytest.mark.parametrize("led", [True, False])
+def test_who_votes_for_whom(*, led: bool) -> None:
+    """Made-up raft, like the real one: a server whose new data nobody led votes for one that had a leader since."""
+    svc1 = made_up("svc1", survivors=2)
+    mesh, world = svc1.scene.mesh, svc1.scene.world
+    old, svc4 = svc1.server.data, mesh.servers["svc4"]
+    assert old is not None
+    mesh.stop("svc4")
+    svc4.peers = ("id-svc2", "id-svc4")
+    svc1.scene.folders["svc4"] = {"raft.copy": (old, svc4.starts)}
+    svc1.lose("svc3", "svc5")
+    world.hosts["svc4"].plugged = False
+    mesh.start("svc4")
+    if led:  # a third vote from the lost site, for a while
+        svc1.boot("svc3")
+        assert mesh.leads(old)
+        svc1.lose("svc3")
+    assert not mesh.leads(old)
+    assert svc4.data is not old
+    world.hosts["svc4"].plugged = True
+    world.change()
+    world.wait(60.0)
+    assert (led, led) == (mesh.leads(old), svc4.data is old)
+
+
 def test_a_failback_waits_for_the_servers_that_return() -> None:
     """I5: it is over once those that answer vote, and at least one of them does."""
     svc2 = made_up("svc2")

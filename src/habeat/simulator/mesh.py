@@ -25,7 +25,10 @@ MISTAKEN = 10.0  # how long gossip stays with a wrong word about a host behind a
 
 @dataclass
 class History:
-    """What a cluster agreed on: who votes (node id to host name), and what they store."""
+    """What a cluster agreed on: who votes (node id to host name), and what they store.
+
+    `begun_at` is when peers.json began it, `chosen_at` when it last had a new leader.
+    """
 
     number: int
     voters: dict[str, str]
@@ -33,6 +36,8 @@ class History:
     leader_at: float | None = None
     group: frozenset[str] = frozenset()
     led: bool = False
+    begun_at: float = 0.0
+    chosen_at: float = 0.0
 
 
 @dataclass
@@ -136,7 +141,7 @@ class Mesh:
 
     def _chosen(self, history: History) -> None:
         if self.leads(history):
-            history.led = True
+            history.led, history.chosen_at = True, self.world.now
             for host in history.group:
                 self.servers[host].data = history
             self._absorb()
@@ -145,13 +150,13 @@ class Mesh:
                 hear(history)
 
     def _quorum(self, history: History) -> frozenset[str] | None:
-        """Return the voters of a history that run, meet, and are a majority; a clean one votes for anybody."""
+        """Return the voters of a history that run, meet, and are a majority."""
         needed = len(history.voters) // 2 + 1
         able = [
             server.host
             for server in self.servers.values()
             if server.running
-            and server.data in (history, None)
+            and self._votes(server, history)
             and server.id in history.voters
             and not self.down(server.host)
         ]
@@ -160,6 +165,16 @@ class Mesh:
             if len(group) >= needed:
                 return group
         return None
+
+    def _votes(self, server: Server, history: History) -> bool:
+        """Tell whether a server's log lets it vote for one with a history.
+
+        A clean one votes for anybody, and one whose own history nobody led for whoever had a leader since that began.
+        """
+        own = server.data
+        if own is None or own is history:
+            return True
+        return not own.led and own.begun_at < history.chosen_at and not self.leads(history)
 
     def leads(self, history: History) -> bool:
         """Tell whether a history has a leader now."""
@@ -200,7 +215,7 @@ class Mesh:
             if place not in self.forks:
                 old = server.data
                 voters = {peer: peer.removeprefix("id-") for peer in server.peers}
-                self.forks[place] = History(len(self.histories), voters, old.store.copy())
+                self.forks[place] = History(len(self.histories), voters, old.store.copy(), begun_at=self.world.now)
                 self.histories.append(self.forks[place])
             server.data = server.begun = self.forks[place]
             server.peers = None
