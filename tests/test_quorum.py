@@ -108,7 +108,7 @@ def test_peers_json_is_what_consul_takes() -> None:
 
 def test_notes_are_read_as_they_were_written() -> None:
     """What the journal keeps comes back the same, and nothing kept is nothing known."""
-    recovery = Recovery(1, 2, Epoch(3, "x", "svc1", 5.0), (ONE, TWO), Stage.WRITTEN, "raft.copy", 7.0)
+    recovery = Recovery(1, 2, Epoch(3, "x", "svc1", 5.0), (ONE, TWO), Stage.WRITTEN, "raft.copy", 2, 7)
     assert recovery == recovery_of(json.loads(to_json(recovery)))
     assert configuration_of(to_json(FIVE)) == FIVE
     assert epoch_of(json.loads(to_json(recovery.epoch))) == recovery.epoch

@@ -174,6 +174,17 @@ def test_old_data_waits_for_who_may_have_gone_on_alone() -> None:
     assert svc2.server.running
 
 
+def test_what_was_acknowledged_before_it_was_asked_for_does_not_count() -> None:
+    """I3: who acknowledged what had been told before did not know of this; the next one does, whatever the clock says."""
+    svc2 = silent_survivor()
+    attempt, job = svc2.recoverer.attempt, replace(JOB, command=Command.CLOSE)
+    svc2.journal.acknowledge("ann", "seen", 9e9)
+    for _ in range(2):
+        assert "`habeat ack` allows it" in why(attempt.put_back(job, attempt.recovery()), Waiting)
+    svc2.journal.acknowledge("ann", "svc4 burnt", 1.0)
+    assert "nothing is rebuilt here" in why(attempt.put_back(job, attempt.recovery()), Done)
+
+
 def test_old_data_that_nobody_heard_of_waits_for_nobody() -> None:
     """L: before an epoch is told nobody throws anything away for it, so the old data has no vote but its own."""
     svc2 = silent_survivor(told=False)

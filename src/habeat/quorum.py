@@ -88,8 +88,9 @@ class Stage(Enum):
 class Recovery:
     """A recovery as one server's journal keeps it: `peers` are all that vote from now on, `backup` a folder's name.
 
-    `moved_at` is when `stage` last changed, `failures` counts starts that brought no leader. `after` is the recovery
-    that Consul took in here and that this one would take the place of.
+    `failures` counts starts that brought no leader. `asked` is how many acknowledgements there were when a person was
+    told that it waits for one, None before. `after` is the recovery that Consul took in here and that this one would
+    take the place of.
     """
 
     failover: int
@@ -98,8 +99,8 @@ class Recovery:
     peers: tuple[Server, ...]
     stage: Stage = Stage.PREPARED
     backup: str = ""
-    moved_at: float = 0.0
     failures: int = 0
+    asked: int | None = None
     after: Recovery | None = None
 
     @property

@@ -209,21 +209,27 @@ class Attempt:
         Servers that returned in an epoch which was told here hold nothing of their own any more: with their votes even
         the old data could have a leader, beside the one that was rebuilt.
         """
-        if recovery.epoch.id != self.epoch().id or self.journal.acknowledged(
-            recovery.failover, since=recovery.moved_at
-        ):
+        if recovery.epoch.id != self.epoch().id:
             return None
         silent = {item.address for item in self.ask() if isinstance(item.word, Unknown)}
         others = [peer for peer in recovery.peers if peer.address in silent]
-        if not others:
+        if not others or self.allowed(recovery):
             return None
         return f"{named(others)} gives no answer, and may have rebuilt Consul alone; `habeat ack` allows it"
+
+    def allowed(self, recovery: Recovery) -> bool:
+        """Tell whether a person acknowledged what a recovery waits for, after that was told."""
+        given = self.journal.acknowledgements()
+        if recovery.asked is None:
+            self.note(replace(recovery, asked=given))
+            return False
+        return given > recovery.asked
 
     def undo(self, recovery: Recovery) -> None:
         """Put the copy back, and start Consul; can be repeated after it was cut off anywhere."""
         self._halt_or_absent()
         self.folder.restore(recovery.backup, f"{recovery.backup}.failed")
-        self.note(replace(recovery, stage=Stage.UNDONE))
+        self.note(replace(recovery, stage=Stage.UNDONE, asked=self.journal.acknowledgements()))
         self.unit.start()
 
     def _halt_or_absent(self) -> None:
@@ -255,8 +261,8 @@ class Attempt:
         return recovery_of(json.loads(self.journal.noted(RECOVERY) or "null"))
 
     def note(self, recovery: Recovery) -> None:
-        """Note how far it came, and when."""
-        self.journal.note(RECOVERY, to_json(replace(recovery, moved_at=self.clock())))
+        """Note how far it came."""
+        self.journal.note(RECOVERY, to_json(recovery))
 
 
 def named(servers: Sequence[Server]) -> str:

@@ -92,7 +92,7 @@ class Recoverer:
                 return self._prepare(job)
             if recovery.stage is not Stage.UNDONE:
                 return Done(f"{recovery.epoch} with {named(recovery.peers)} is under way ({recovery.stage.value})")
-            if not self.journal.acknowledged(job.failover, since=recovery.moved_at):
+            if not self.attempt.allowed(recovery):
                 return Waiting(UNDONE.format(backup=recovery.backup))
         return self._prepare(job)
 
@@ -181,7 +181,7 @@ class Recoverer:
         except HttpRefusedError as error:
             proved = f"a consistent read, but no write, since Consul {error}"
         saved = self._save()
-        self.attempt.note(replace(recovery, stage=Stage.PROVED))
+        self.attempt.note(replace(recovery, stage=Stage.PROVED, asked=None))
         return Done(f"Consul has a leader again, proved by {proved}; {saved}")
 
     def _save(self) -> str:
@@ -199,11 +199,11 @@ class Recoverer:
             return Failed(f"it cannot be told whether Consul has a leader: {why}")
         if recovery.stage is not Stage.PROVED and (late := self.survivors.late(recovery)):
             return Waiting(f"there is no leader yet, since {named(late)} has not followed yet ({why})")
-        if job.command is Command.ACTIVATE and (lost := self._lost_again(job, recovery)) is not None:
+        if job.command is Command.ACTIVATE and (lost := self._lost_again(recovery)) is not None:
             return Waiting(f"{why}; {lost}")
         return self.attempt.broken(recovery, f"after {LEADER_WAIT:g} s {why}")
 
-    def _lost_again(self, job: Job, recovery: Recovery) -> str | None:
+    def _lost_again(self, recovery: Recovery) -> str | None:
         """Return what becomes of a rebuilt quorum that fell with servers which had returned to it, None if none had.
 
         What they agreed on is here too, unless they were a majority by themselves.
@@ -218,7 +218,7 @@ class Recoverer:
         gone = len(found.among(self.there))
         if not gone or len(found.among(self.here)) >= found.needed:
             return None
-        if gone >= found.needed and not self.journal.acknowledged(job.failover, since=recovery.moved_at):
+        if gone >= found.needed and not self.attempt.allowed(recovery):
             return (
                 f"{gone} of the {len(found.voters)} that vote now stand in the other site, and may have gone on "
                 "without this one: what was written there would be lost; `habeat ack` allows it"

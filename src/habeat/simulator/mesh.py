@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -44,7 +44,8 @@ class History:
 class Server:
     """One Consul server; `data` is None for a clean one, `peers` what its peers.json says, `begun` what that began.
 
-    `starts` counts how often it was started: what it has is written to while it runs.
+    `starts` counts how often it was started: what it has is written to while it runs. `missed` tells that it started
+    clean beside a leader, and was cut off before that took it in.
     """
 
     host: str
@@ -54,6 +55,7 @@ class Server:
     peers: tuple[str, ...] | None = None
     begun: History | None = None
     starts: int = 0
+    missed: bool = False
 
 
 @dataclass
@@ -195,7 +197,7 @@ class Mesh:
         """Let a clean server take over the data of the leader that it reaches."""
         found = self._reachable(server.host)
         if server.running and server.data is None and found is not None and not self.down(server.host):
-            server.data = found
+            server.data, server.missed = found, False
             found.voters[server.id] = server.host
             self.look()
         elif server.running and server.data is None and not self.down(server.host):
@@ -220,7 +222,13 @@ class Mesh:
             server.data = server.begun = self.forks[place]
             server.peers = None
         server.starts += 1
+        server.missed = False
+        if server.data is None and self._reachable(host) is not None:
+            self.world.at(self.world.now + 2 * JOIN, partial(self._missed, server, server.starts))
         self.world.change()
+
+    def _missed(self, server: Server, starts: int) -> None:
+        server.missed = server.data is None and server.starts == starts
 
     def stop(self, host: str) -> None:
         """Stop a server."""
