@@ -16,7 +16,7 @@ build: $(VENV)/.run
 
 test: lint
 	$(BIN)/python scripts/servers.py .servers
-	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder tests
+	$(BIN)/python -m pytest -n 5 --dist loadgroup --no-loadscope-reorder tests
 
 # What takes too long for every day: habeat killed at every boundary of a failover and of rebuilding the quorum (25 min).
 slow: $(VENV)/.dev

@@ -12,7 +12,7 @@ from habeat.http import Reply
 from habeat.machine import Command
 from habeat.model import Done, Failed, Outcome, Waiting
 from habeat.quorum import Epoch, Stage, to_json
-from habeat.roles import ALLOWED, EPOCH, RECOVERY
+from habeat.roles import EPOCH, RECOVERY, STARTING
 from habeat.roles.attempt import ATTEMPTS
 from habeat.simulator.instance import Instance
 from habeat.simulator.locks import Store, said
@@ -107,7 +107,7 @@ def _no_room(_folder: RaftFolder, _text: str) -> None:
 def test_what_allowed_a_start_ends_with_it(svc2: MadeUp) -> None:
     """I3: no later start is allowed by it, whoever asks for that."""
     assert "is started" in why(svc2.recoverer.attempt.start(None), Done)
-    assert (True, None) == (svc2.server.running, svc2.journal.noted(ALLOWED))
+    assert (True, None) == (svc2.server.running, svc2.journal.noted(STARTING))
 
 
 def test_the_file_is_taken_from_a_server_at_rest(svc2: MadeUp) -> None:
@@ -191,6 +191,27 @@ def test_old_data_that_nobody_heard_of_waits_for_nobody() -> None:
     recovery = svc2.recoverer.attempt.recovery()
     job = replace(JOB, command=Command.CLOSE)
     assert "nothing is rebuilt here" in why(svc2.recoverer.attempt.put_back(job, recovery), Done)
+
+
+@pytest.mark.usefixtures("unguarded")
+@pytest.mark.parametrize("stage", [Stage.SAVED, Stage.WRITTEN])
+def test_who_stood_still_looks_again(stage: Stage) -> None:
+    """I3: while this server was frozen in mid-recovery another one, which was frozen before, rebuilt Consul alone."""
+    svc2, svc4 = made_up("svc2", survivors=2), made_up("svc4", survivors=2)
+    svc4.scene = svc2.scene
+    svc2.lose("svc1", "svc3", "svc5")
+    svc2.scene.mesh.stop("svc2")
+    recovery, rival = svc2.plan(stage, backup="raft.copy"), Epoch(1, "theirs", "svc4")
+    svc4.journal.note(EPOCH, to_json(rival))
+    if stage is Stage.SAVED:
+        assert "epoch 1 (led by svc4) was begun meanwhile" in why(svc2.recoverer.peers(JOB), Waiting)
+        assert svc2.recoverer.attempt.epoch() != recovery.epoch, "it is told to nobody"
+        assert svc2.server.running
+    else:
+        svc2.server.peers = ("id-svc2",)
+        svc2.journal.note(EPOCH, to_json(recovery.epoch))
+        assert "rebuilt twice, each time without the other" in why(svc2.recoverer.start(JOB), Waiting)
+        assert not svc2.server.running
 
 
 # -- what is proved

@@ -6,8 +6,9 @@ leader: both sides then acknowledge writes, and one side's are lost when they me
 G11 somebody began one with a newer epoch, which has no leader
     yet and counts on this server's data                           -> refuse: habeat's next cycle follows it
 G1  somebody knows a recovery with a newer epoch than ours         -> start clean
-G2  a person, or habeat's own recovery, allowed this start         -> start
+G2  a person allowed this start                                    -> start
 G3  somebody knows another recovery with the very number of ours   -> refuse, whatever the policy says
+G13 habeat's own recovery starts it                                -> start
 G4  a recovery was begun here, and cut off before Consul's start   -> refuse: habeat's next cycle decides
 G5  every server of the other site answers, knows no newer one,
     and is not about to begin one (nor is, where this server has
@@ -81,8 +82,8 @@ class Situation:
     """All that is known on this server: its site and the addresses in it, its epoch, its raft configuration.
 
     `recent` is how many seconds ago a leader may have been seen, in the machine start `boot`. `cut_off` tells that a
-    recovery was begun here and Consul not yet started, `allowed` that the next start was allowed, `empty` that there is
-    no data of raft here.
+    recovery was begun here and Consul not yet started, `allowed` that a person allowed the next start, `starting` that
+    habeat's own recovery starts it, `empty` that there is no data of raft here.
     """
 
     site: str
@@ -96,6 +97,7 @@ class Situation:
     recent: float
     cut_off: bool = False
     allowed: bool = False
+    starting: bool = False
     empty: bool = False
 
 
@@ -122,6 +124,16 @@ def overtaken(own: str, epoch: Epoch, heard: Sequence[Heard]) -> Epoch | None:
     return newest if newest.number > epoch.number and proved and not _counts_on(plans, own) else None
 
 
+def rival_of(own: Epoch, words: Sequence[Word]) -> Epoch | None:
+    """Return another epoch with the very number of our `own`, in which somebody rebuilt Consul without us, or None."""
+    return next((w.epoch for w in words if own.number and w.epoch.number == own.number and w.epoch.id != own.id), None)
+
+
+def torn(own: Epoch, rival: Epoch) -> str:
+    """Return what is told of two epochs with the same number."""
+    return f"Consul was rebuilt twice, each time without the other: {own} here, {rival} there; a person must choose"
+
+
 def _plans(words: Sequence[Word], epoch: Epoch) -> list[Recovery]:
     """Return the plans of an epoch, as those tell them that follow it."""
     return [word.recovery for word in words if word.recovery and word.recovery.epoch.id == epoch.id]
@@ -135,7 +147,9 @@ def _counts_on(plans: Sequence[Recovery], own: str) -> bool:
     return any(own == peer.id for plan in plans for peer in plan.peers)
 
 
-def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
+def advise(  # noqa: PLR0911  one return for each rule
+    situation: Situation, heard: Sequence[Heard]
+) -> Advice:
     """Return what may be done with the data of this server."""
     words, newest = _words(heard)
     own = situation.epoch
@@ -143,10 +157,10 @@ def advise(situation: Situation, heard: Sequence[Heard]) -> Advice:
         return _behind_the_newest(situation, _plans(words, newest), newest)
     if situation.allowed:
         return Advice(Action.START, "G2", "it was allowed", own)
-    rival = next((w.epoch for w in words if own.number and w.epoch.number == own.number and w.epoch.id != own.id), None)
-    if rival is not None:
-        why = f"Consul was rebuilt twice, each time without the other: {own} here, {rival} there; a person must choose"
-        return Advice(Action.REFUSE, "G3", why, rival)
+    if (rival := rival_of(own, words)) is not None:
+        return Advice(Action.REFUSE, "G3", torn(own, rival), rival)
+    if situation.starting:
+        return Advice(Action.START, "G13", "habeat's own recovery starts it", own)
     if situation.cut_off:
         why = "a recovery was begun here and cut off before Consul's start: the next `habeat check` decides"
         return Advice(Action.REFUSE, "G4", why, own)

@@ -22,8 +22,9 @@ RECOVERY = "consul-recovery"
 EPOCH, SAVED = "consul-epoch", "consul-raft"
 """The journal's notes of the newest epoch of Consul's data that this server shares, and of raft's configuration."""
 
-ALLOWED = "consul-allowed"
-"""The journal's note that Consul's next start was allowed: in which start of the machine."""
+ALLOWED, STARTING = "consul-allowed", "consul-starting"
+"""The journal's notes that a person allowed Consul's next start, and that habeat's own recovery starts it: in which
+start of the machine."""
 
 REJOINING = "consul-rejoining"
 """The journal's note of the epoch in which this server is rejoining clean; there until its Consul is started."""

@@ -29,7 +29,7 @@ from habeat.quorum import (
     recovery_of,
     to_json,
 )
-from habeat.roles import ALLOWED, EPOCH, RECOVERY, SAVED
+from habeat.roles import EPOCH, RECOVERY, SAVED, STARTING
 from habeat.saga import Job
 
 ATTEMPTS = 3
@@ -114,12 +114,12 @@ class Attempt:
                 return Done(f"{self.unit.name} runs")
             return self._begin_anew(recovery)
         try:
-            self.journal.note(ALLOWED, self.boot)  # the guard runs within this start
+            self.journal.note(STARTING, self.boot)  # the guard runs within this start
             self.unit.start()
         except CommandError as error:
             return self.broken(recovery, str(error))
         finally:
-            self.journal.note(ALLOWED, None)
+            self.journal.note(STARTING, None)
         return Done(f"{self.unit.name} is started")
 
     def _begin_anew(self, recovery: Recovery) -> Outcome:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from habeat.consul import Consul
 from habeat.errors import HabeatError, HttpError, HttpRefusedError
+from habeat.guard import torn
 from habeat.journal import Journal
 from habeat.machine import Command
 from habeat.model import Done, Evidence, Failed, Outcome, Up, Waiting
@@ -135,6 +136,9 @@ class Recoverer:
         if back := self._answering(self.there):
             self.attempt.start_again(recovery)
             return Waiting(f"{', '.join(back)} answers again, so {self.attempt.unit.name} was started again")
+        if (rival := self.survivors.rival(recovery)) is not None:
+            self.attempt.start_again(recovery)
+            return Waiting(f"{rival} was begun meanwhile, so {self.attempt.unit.name} was started again")
         return self.attempt.write(recovery)
 
     def start(self, job: Job) -> Outcome:
@@ -143,6 +147,10 @@ class Recoverer:
         if recovery is not None and recovery.stage is Stage.UNDOING:
             self.attempt.undo(recovery)
             return Waiting("an attempt failed and was undone")
+        if recovery is not None and recovery.begun and not self.attempt.taken_in(recovery):
+            rival = self.survivors.rival(recovery)
+            if rival is not None:
+                return Waiting(torn(recovery.epoch, rival))
         if job.command is not Command.ACTIVATE and not self.attempt.taken_in(recovery):
             if (plan := self.survivors.owed()) is None:
                 return self.attempt.put_back(job, recovery)

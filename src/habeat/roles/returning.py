@@ -16,7 +16,7 @@ from habeat.guard import Action, Advice, Heard, Situation, Word, advise, behind,
 from habeat.journal import Journal
 from habeat.node import consul_of, epoch_key, target_of
 from habeat.quorum import Epoch, Stage, configuration_of, epoch_of, recovery_of, to_json
-from habeat.roles import ALLOWED, ASKED, EPOCH, RECOVERY, REJOINING, SAVED
+from habeat.roles import ALLOWED, ASKED, EPOCH, RECOVERY, REJOINING, SAVED, STARTING
 from habeat.roles.assembly import unit_of
 
 PAUSE = 2.0
@@ -66,8 +66,9 @@ class Returning:
 
     def _starts(self) -> None:
         """Note that Consul starts: what allowed it is used up, and a copy that was made of its data is of the past."""
-        if self.journal.noted(ALLOWED) is not None:
-            self.journal.note(ALLOWED, None)
+        for used in (ALLOWED, STARTING):
+            if self.journal.noted(used) is not None:
+                self.journal.note(used, None)
         recovery = recovery_of(json.loads(self.journal.noted(RECOVERY) or "null"))
         if recovery is not None and recovery.ran != recovery:
             self.journal.note(RECOVERY, to_json(recovery.ran))
@@ -205,6 +206,7 @@ class Returning:
             recent=config.guard.recent,
             cut_off=recovery is not None and recovery.unread and self.folder.has(f"{RAFT}/{PEERS}"),
             allowed=self.journal.noted(ALLOWED) == self.edges.boot_id(),
+            starting=self.journal.noted(STARTING) == self.edges.boot_id(),
             empty=not self.folder.has(RAFT),
         )
 

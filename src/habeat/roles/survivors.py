@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from habeat.guard import Word
+from habeat.guard import Word, rival_of
 from habeat.journal import Journal
 from habeat.machine import State, span
 from habeat.model import Down, Evidence, Outcome, Sight, Unknown, Verdict, Waiting
@@ -94,6 +94,11 @@ class Survivors:
             f"this server last saw a leader {span(began - saved.at)} before{rebooted}: the other site may have gone on "
             "without it, and what was written there meanwhile would be lost; `habeat ack` allows it"
         )
+
+    def rival(self, recovery: Recovery) -> Epoch | None:
+        """Return another epoch, as new as a recovery's, that somebody told while this server stood still, or None."""
+        words = [item.word for item in self.attempt.ask() if isinstance(item.word, Word)]
+        return rival_of(recovery.epoch, words)
 
     def late(self, recovery: Recovery) -> list[Server]:
         """Return the other servers of a recovery that have not got as far as to write the same file."""

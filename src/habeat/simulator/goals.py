@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LATE, LONG = 600.0, 1e9
 QUIET, STUCK = 2, 20
-FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back")
+FOR_A_PERSON = ("`habeat ack`", "was never saved", "look for the cause here", "is not put back", "a person must choose")
 MOVING = ("suspect", "failing_over")
 
 
