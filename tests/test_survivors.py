@@ -58,6 +58,7 @@ class Site:
             boot=BOOT,
             fresh=FRESH,
             look=lambda _server: verdict(self.seen),
+            near=lambda: self.heard,
             leader=lambda: Down("has no leader"),
             attempt=replace(self.attempt, ask=lambda: self.heard),
             journal=self.journal,

@@ -42,14 +42,16 @@ class Channel:
     port: int
     places: Sequence[tuple[str, str]]
 
-    def ask(self) -> list[Heard]:
-        """Return the word of every server, asked side by side, each within `TIMEOUT` seconds."""
+    def ask(self, site: str = "") -> list[Heard]:
+        """Return the word of every server, or of those in a site, asked side by side, each within `TIMEOUT` seconds."""
 
         def silent(address: str, site: str, unknown: Unknown) -> Heard:
             return Heard(address, site, unknown)
 
         questions = [
-            Question(partial(self._ask, address, site), partial(silent, address, site)) for address, site in self.places
+            Question(partial(self._ask, address, place), partial(silent, address, place))
+            for address, place in self.places
+            if site in ("", place)
         ]
         none: list[Question[Heard]] = []
         return side_by_side(questions, none, TIMEOUT + 1.0)[0]

@@ -112,6 +112,7 @@ def _survivors(
         boot=edges.boot_id(),
         fresh=config.policy.confirmation_window,
         look=look,
+        near=partial(edges.channel(config).ask, here),
         leader=leader,
         attempt=attempt,
         journal=journal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from habeat.guard import Word, rival_of
+from habeat.guard import Heard, Word, rival_of
 from habeat.journal import Journal
 from habeat.machine import State, span
 from habeat.model import Down, Evidence, Outcome, Sight, Unknown, Verdict, Waiting
@@ -18,10 +18,10 @@ from habeat.saga import Job
 class Survivors:
     """The Consul servers of a site that are left, as one of them sees them.
 
-    `here` are the addresses of the `site`. `look` judges another server of it, `leader` tells whether Consul has a
-    leader here; `attempt` is this server's own. `boot` tells this start of the machine from others, `fresh` is how
-    many seconds before a failover the last leader may have been seen. `fresh_id` gives an id that nobody else has,
-    `clock` tells Unix time.
+    `here` are the addresses of the `site`. `look` judges another server of it, `near` hears what those of it say,
+    `leader` tells whether Consul has a leader here; `attempt` is this server's own. `boot` tells this start of the
+    machine from others, `fresh` is how many seconds before a failover the last leader may have been seen. `fresh_id`
+    gives an id that nobody else has, `clock` tells Unix time.
     """
 
     site: str
@@ -29,6 +29,7 @@ class Survivors:
     boot: str
     fresh: float
     look: Callable[[Server], Verdict]
+    near: Callable[[], Sequence[Heard]]
     leader: Callable[[], Evidence]
     attempt: Attempt
     journal: Journal
@@ -96,8 +97,8 @@ class Survivors:
         )
 
     def rival(self, recovery: Recovery) -> Epoch | None:
-        """Return another epoch, as new as a recovery's, that somebody told while this server stood still, or None."""
-        words = [item.word for item in self.attempt.ask() if isinstance(item.word, Word)]
+        """Return another epoch, as new as a recovery's, that one here told while this server stood still, or None."""
+        words = [item.word for item in self.near() if isinstance(item.word, Word)]
         return rival_of(recovery.epoch, words)
 
     def late(self, recovery: Recovery) -> list[Server]:

@@ -328,9 +328,9 @@ class _Folder(_Within, RaftFolder):
 
 
 class _Channel(_Within, Channel):
-    def ask(self) -> list[Heard]:
+    def ask(self, site: str = "") -> list[Heard]:
         self.made.awake()
-        return [self._word(address, site) for address, site in self.places]
+        return [self._word(address, place) for address, place in self.places if site in ("", place)]
 
     def _word(self, address: str, site: str) -> Heard:
         scene, own = self.made.instance.scene, self.made.instance.name
