@@ -254,13 +254,20 @@ class Invariants:
             self._cooled(instance, now)
             if decision.before is not State.ACTIVE:  # else it is the same failover, which is acknowledged as a whole
                 self.acknowledged.discard(instance.name)
-                server = self.scene.mesh.servers.get(instance.name)
-                self.before[instance.name] = None if server is None else server.begun
+                self._begins_anew(instance)
+        relapsed = decision.before is State.FAILING_BACK and decision.command is Command.ACTIVATE
+        if relapsed and _recovery(instance) is None:  # all that was rebuilt had been given back
+            self._begins_anew(instance)
         self.told(instance, sentence)
         if decision.row in ("R1", "R2"):
             self.finished[instance.name] = now
         if decision.row in TOLD and now - max(self.disturbed_at, instance.thawed_at) > CALM:
             self._so(instance, decision)
+
+    def _begins_anew(self, instance: Instance) -> None:
+        """Remember what Consul's server had begun before anything is rebuilt."""
+        server = self.scene.mesh.servers.get(instance.name)
+        self.before[instance.name] = None if server is None else server.begun
 
     def _cooled(self, instance: Instance, now: float) -> None:
         ended = self.finished.get(instance.name)
