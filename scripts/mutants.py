@@ -82,6 +82,7 @@ BY_HAND = (
     Mutant("the other site is not asked first", "roles/switch.py", "        if not self.theirs or not self.runs(ACTIVATE):", "        if True:"),
     Mutant("no check after the commands", "roles/switch.py", "        if not _all(probes, wanted):\n            return Failed", "        if False:\n            return Failed"),
     Mutant("a list's note after its first command", "roles/switch.py", "            self._note(Progress(way, job.failover, self.boot, _texts(commands[:start])))\n", ""),
+    Mutant("what was cut off before its first command is told as done", "roles/switch.py", "        if progress is None and any(step.outcome is None and", "        if False and any(step.outcome is None and"),
     Mutant("given back before the other announces", "roles/switch.py", '        if not _all(probes, Up):\n            return Waiting(f"the other site is not seen', '        if False:\n            return Waiting(f"the other site is not seen'),
     Mutant("the note goes before the other is proved", "roles/switch.py", "            if isinstance(fallen := self.other_back(job), Waiting):\n                return fallen\n", ""),
     Mutant("a majority rebuilds itself", "quorum.py", "    if len(left) >= configuration.needed:", "    if False:"),

@@ -167,7 +167,11 @@ class Takeover:
             return f"it was cut short after {came}{', and is undone next' if self.runs(DEACTIVATE) else ''}"
         if progress is not None and progress.failover != failover:
             return "nothing was run, and what an earlier failover took over is still to be given back"
-        steps = [step for step in self.journal.failover(failover).steps if step.outcome_at is not None]
+        meant = self.journal.failover(failover).steps
+        newest = max((step.intent_at for step in meant), default=None)
+        if progress is None and any(step.outcome is None and step.intent_at == newest for step in meant):
+            return "nothing was taken over, since it was cut off before its first command"
+        steps = [step for step in meant if step.outcome_at is not None]
         last = max(steps, key=lambda step: (step.outcome_at or 0.0, step.first_at), default=None)
         detail = (last and last.detail) or "there was nothing left to do"
         if last is not None and last.outcome != "done":

@@ -43,7 +43,14 @@ STARTS = ("S7", "U7", "W8", "A23")
 LONGEST_CYCLE = 1500.0
 CALM, SLACK = 20.0, 4.0
 REMEMBERED = 70.0
-NOT_SO = ("cut short", "broken off", "no longer stands here", "cannot be told whether", "still to be given back")
+NOT_SO = (
+    "cut short",
+    "broken off",
+    "no longer stands here",
+    "cannot be told whether",
+    "still to be given back",
+    "nothing was taken over",
+)
 NOT_OURS = "what is still here is not habeat's"
 TOLD = ("R1", "R2", "R9", "R5")
 
