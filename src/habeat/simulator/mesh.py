@@ -69,7 +69,7 @@ class Mesh:
     election: float = 4.0
     servers: dict[str, Server] = field(default_factory=dict)
     histories: list[History] = field(default_factory=list)
-    forks: dict[tuple[int, tuple[str, ...]], History] = field(default_factory=dict)
+    forks: dict[tuple[int, float, tuple[str, ...]], History] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
     stale: dict[str, float] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
@@ -213,7 +213,7 @@ class Mesh:
         if server.peers is not None and server.data is not None:
             for hear in self.begins:
                 hear(host)
-            place = (server.data.number, server.peers)
+            place = (server.data.number, server.data.chosen_at, server.peers)
             if place not in self.forks:
                 old = server.data
                 voters = {peer: peer.removeprefix("id-") for peer in server.peers}
