@@ -151,8 +151,8 @@ class Attempt:
         if recovery is not None and recovery.stage is Stage.UNDONE and job.command is not Command.CLOSE:
             self._run()
             return Waiting(UNDONE.format(backup=recovery.backup))
-        if recovery is not None and (rivals := self._rivals(recovery)) is not None:
-            return Waiting(f"Consul is not started with its old data: {rivals}")
+        if recovery is not None and (unheard := self._unheard(recovery)) is not None:
+            return Waiting(f"Consul is not started with its old data: {unheard}")
         if recovery is not None and self.folder.has(f"{RAFT}/{PEERS}"):
             self.halt()
             if self.taken_in(recovery):
@@ -192,8 +192,8 @@ class Attempt:
         self.note(recovery)
         if recovery.failures < ATTEMPTS:
             return Failed(why)
-        if (rivals := self._rivals(recovery)) is not None:
-            return Failed(f"{why}; its old data is not put back: {rivals}")
+        if (unheard := self._unheard(recovery)) is not None:
+            return Failed(f"{why}; its old data is not put back: {unheard}")
         recovery = replace(recovery, stage=Stage.UNDOING)
         self.note(recovery)
         told = f"{why}; after {recovery.failures} attempts the raft folder was put back as it was"
@@ -203,8 +203,8 @@ class Attempt:
             return Failed(f"{told}, and {error}")
         return Failed(told)
 
-    def _rivals(self, recovery: Recovery) -> str | None:
-        """Return who may have rebuilt Consul without this server while it stood still, or None.
+    def _unheard(self, recovery: Recovery) -> str | None:
+        """Return who gives no answer, and may have rebuilt Consul without this server while it stood still, or None.
 
         Servers that returned in an epoch which was told here hold nothing of their own any more: with their votes even
         the old data could have a leader, beside the one that was rebuilt.
