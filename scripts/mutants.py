@@ -118,7 +118,7 @@ BY_HAND = (
     Mutant("data is given up for what is not proved", "guard.py", "    proved = not plans or _proved(plans)\n", "    proved = True\n"),
     Mutant("who is counted on leaves", "guard.py", "and proved and not _counts_on(plans, own)", "and proved"),
     Mutant("who was left behind stays so", "cycle.py", "            told = self.rejoin(snapshot)", "            told = None"),
-    Mutant("a pause does not keep a server from rejoining", "cycle.py", "        if self.journal.paused(self.clock()) is not None:\n            return False\n        try:", "        try:"),
+    Mutant("a pause does not keep a server from rejoining", "node.py", "not wanted or journal.paused(edges.clock()) is not None:", "not wanted:"),
     Mutant("rejoining is not written down first", "roles/returning.py", "            self.journal.note(REJOINING, to_json(epoch))\n", ""),
     Mutant("a sign of life in the future is none", "node.py", "    return min(float(noted), now)\n", "    return float(noted) if float(noted) <= now else None\n"),
     Mutant("a server that runs has taken the file in", "roles/attempt.py", "            return self._begin_anew(recovery)\n", "            return Done('it runs')\n"),

@@ -58,7 +58,7 @@ class Cycle:
 
     target: Target
     policy: Policy
-    observe: Callable[[float], Snapshot]
+    observe: Callable[[float, Memory], Snapshot]
     traits: Traits
     plan: Callable[[], Plan]
     journal: Journal
@@ -67,7 +67,7 @@ class Cycle:
     files: LockFiles
     met: Callable[[], float | None]
     held: Callable[[], bool]
-    taken: Callable[[], bool]
+    taken: Callable[[Memory], bool]
     halfway: Callable[[], bool]
     rejoin: Callable[[Snapshot], str | None]
 
@@ -75,7 +75,7 @@ class Cycle:
         """Run one cycle; raises JournalError, before anything is done, where its decision cannot be made durable."""
         memory = self.journal.memory(self.target)
         met = [at for at in (memory.reached_at, self.met()) if at is not None]
-        snapshot = replace(self.observe(self.clock()), reached_at=max(met, default=None), served=memory.served)
+        snapshot = replace(self.observe(self.clock(), memory), reached_at=max(met, default=None), served=memory.served)
         grounds = Grounds(snapshot, self._facts(memory))
         verdict, decision = conclude(grounds)
         memory = self.journal.record(self.target, decision, self.clock(), verdict, grounds)
@@ -98,7 +98,7 @@ class Cycle:
             met=self.met(),
             pause=self.journal.paused(now),
             acknowledged=self.journal.acknowledged(memory.failover),
-            begun=begun or self.taken(),
+            begun=begun or self.taken(memory),
             repeats=self.traits.repeats,
             automatic=self.traits.automatic,
             relapses=self.traits.relapses,
@@ -126,8 +126,6 @@ class Cycle:
 
     def _rejoins(self, snapshot: Snapshot) -> bool:
         """Tell whether this server had to rejoin the others, which wins over every plan that it had without them."""
-        if self.journal.paused(self.clock()) is not None:
-            return False
         try:
             told = self.rejoin(snapshot)
         except HabeatError as error:

@@ -446,7 +446,7 @@ def settle(result: Result, why: str, target: str, facts: Circumstances) -> Decis
 
 
 def _decision(row: Row, before: State, target: str, why: str, facts: Circumstances) -> Decision:
-    memory = replace(facts.memory, state=row.then.value)
+    memory = facts.memory if row.then is before else replace(facts.memory, state=row.then.value)
     sentence = row.sentence.format(
         target=target,
         why=why,

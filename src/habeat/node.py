@@ -16,7 +16,7 @@ from habeat.edges import REAL, Edges
 from habeat.errors import HabeatError
 from habeat.journal import Journal, Recall
 from habeat.machine import State
-from habeat.model import Down, Policy, Snapshot, Target
+from habeat.model import Down, Memory, Policy, Snapshot, Target
 from habeat.observe import Observer, Service, Spared, Witness
 from habeat.observe.consul import ConsulWitness
 from habeat.roles import ASKED, EPOCH, HELD, RECOVERY, REJOINING, SAVED, switched, traits_of
@@ -70,19 +70,19 @@ def cycle_of(
 
         return plan_of(config, target, journal, consul, lock_descriptor, edges)
 
-    def observe(now: float) -> Snapshot:
+    def observe(now: float, memory: Memory) -> Snapshot:
         if servers is not None:
             return servers.observe(now)
-        if config.switch is None or not _has_taken_over(config, journal, target):
+        if config.switch is None or not _has_taken_over(config, journal, target, memory):
             return observer.observe(now)
         from habeat.roles.assembly import looks_of  # noqa: PLC0415  only while something was taken over
 
         patience = max(observer.patience, config.switch.timeout + RUNNER_GRACE)
         return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor, edges))
 
-    def owed() -> bool:
+    def owed(memory: Memory) -> bool:
         """Tell whether other survivors went on with a recovery that needs this server."""
-        if servers is None or journal.memory(target).state != State.FAILING_OVER.value:
+        if servers is None or memory.state != State.FAILING_OVER.value:
             return False
         from habeat.roles.assembly import recoverer_of  # noqa: PLC0415  only while a failover is under way
 
@@ -94,7 +94,8 @@ def cycle_of(
 
     def rejoin(snapshot: Snapshot) -> str | None:
         leaderless = any(isinstance(probe.evidence, Down) for probe in snapshot.leader)
-        if servers is None or not (leaderless or journal.noted(REJOINING) is not None):
+        wanted = leaderless or journal.noted(REJOINING) is not None
+        if servers is None or not wanted or journal.paused(edges.clock()) is not None:
             return None
         from habeat.roles.returning import Returning  # noqa: PLC0415  only while Consul has no leader
 
@@ -117,16 +118,20 @@ def cycle_of(
         files=edges.files(config),
         met=lambda: _met(journal, edges.clock()),
         held=lambda: journal.noted(HELD) is not None,
-        taken=lambda: any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target))) or owed(),
+        taken=lambda memory: _to_give_back(journal, target) or owed(memory),
         halfway=lambda: _halfway(config, journal, target),
         rejoin=rejoin,
     )
 
 
-def _has_taken_over(config: Config, journal: Journal, target: Target) -> bool:
+def _has_taken_over(config: Config, journal: Journal, target: Target, memory: Memory) -> bool:
     """Tell whether there may be something here that was taken over."""
-    active = config.runs("activate") and journal.memory(target).state == State.ACTIVE.value
+    active = config.runs("activate") and memory.state == State.ACTIVE.value
     return active or journal.noted(switched(target)) is not None
+
+
+def _to_give_back(journal: Journal, target: Target) -> bool:
+    return any(journal.noted(name) is not None for name in (HELD, RECOVERY, switched(target)))
 
 
 def _met(journal: Journal, now: float) -> float | None:

@@ -23,6 +23,7 @@ from habeat.model import Memory, Outcome, Pause, Tally, Target, Verdict
 __all__ = ["FORMATS", "Entry", "Event", "FailoverRecord", "Journal", "Recall", "StepRecord", "kept", "secure"]
 
 KEEP_EVENTS = 100_000
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,12 @@ class Journal(Ledger):
         rule = verdict.rule if verdict else ""
         kept = grounds_to_json(grounds) if grounds else {"snapshot": None, "facts": None}
         evidence, circumstances = (_json(kept[part]) for part in ("snapshot", "facts"))
-        last = self._db.execute(
-            "SELECT id, row, rule FROM event WHERE target=? ORDER BY id DESC LIMIT 1", (target.key,)
-        ).fetchone()
-        if last and (last["row"], last["rule"]) == (decision.row, rule):
-            self._db.execute(
-                "UPDATE event SET last_at=?, times=times+1, sentence=?, evidence=?, circumstances=? WHERE id=?",
-                (now, decision.sentence, evidence, circumstances, last["id"]),
-            )
+        again = self._db.execute(
+            "UPDATE event SET last_at=?, times=times+1, sentence=?, evidence=?, circumstances=?"
+            " WHERE id=(SELECT max(id) FROM event WHERE target=?) AND row=? AND rule=?",
+            (now, decision.sentence, evidence, circumstances, target.key, decision.row, rule),
+        )
+        if again.rowcount:
             return
         added = self._db.execute(
             "INSERT INTO event (target, first_at, last_at, row, rule, sight, before, after, level, exit, sentence,"
@@ -357,4 +356,4 @@ class Journal(Ledger):
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
+    return None if value is None else _ENCODER.encode(value)

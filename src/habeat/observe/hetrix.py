@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import mktime_tz, parsedate_tz
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -214,8 +215,7 @@ class Question:
 
     def mask(self, text: str) -> str:
         """Return the text without the token, be it spelled plainly, for a URL, or for JSON."""
-        token = "".join(f"(?:\\\\?{re.escape(sign)}|%{ord(sign):02x})" for sign in self._asker.token)
-        return re.sub(token, "***", text, flags=re.IGNORECASE) if token else text
+        return _spelled(self._asker.token).sub("***", text) if self._asker.token else text
 
     def tell(self, text: str) -> str:
         """Return the text masked, on one line, and short enough to be shown."""
@@ -289,6 +289,13 @@ class Question:
             raise DoubtError(f"refuses the {'token' if status > 400 else 'question'} ({said})", RIGHTS)
         what = {2: " without any JSON", 3: ", a redirect, which is not followed"}.get(status // 100, "")
         raise DoubtError(f"answered {said}{what}", WAY)
+
+
+@cache
+def _spelled(token: str) -> re.Pattern[str]:
+    """Return what finds a token, be it spelled plainly, for a URL, or for JSON."""
+    signs = (f"(?:\\\\?{re.escape(sign)}|%{ord(sign):02x})" for sign in token)
+    return re.compile("".join(signs), re.IGNORECASE)
 
 
 def _listed(body: Any, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -290,13 +290,15 @@ class Invariants:
     def told(self, instance: Instance, text: str) -> None:
         """Check what a decision or a step tells of Consul's data: whether it took peers.json in in this failover."""
         server = self.scene.mesh.servers.get(instance.name)
-        changed = server is not None and server.begun is not self.before.get(instance.name)
+        if server is None:
+            return
+        changed = server.begun is not self.before.get(instance.name)
         if changed and ("nothing is rebuilt here" in text or "nothing was rebuilt" in text):
             raise Violation("I5", f"{instance.name} says that nothing is rebuilt there, and it is")
         started = re.search(r"service-discover\.service (runs|is started)", text)
-        if server is not None and started and not server.running and self.disturbed_at < instance.process.step_at:
+        if started and not server.running and self.disturbed_at < instance.process.step_at:
             raise Violation("I5", f"{instance.name} says that Consul runs, and it does not")
-        given = changed or (server is not None and server.peers is not None)
+        given = changed or server.peers is not None
         if "already given the new configuration" in text and not given:
             raise Violation("I5", f"{instance.name} says that Consul was given a new configuration, and it was not")
 

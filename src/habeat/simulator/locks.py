@@ -12,6 +12,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from habeat.http import Reply
@@ -121,3 +122,14 @@ class Store:
 def said(data: Any, headers: dict[str, str] | None = None) -> Reply:
     """Return an answer in JSON."""
     return Reply(200, headers or {}, json.dumps(data).encode())
+
+
+@cache
+def checks(node: str, *, works: bool, failed: bool, kept: bool) -> bytes:
+    """Return the checks of a node in JSON: by gossip, by maintenance where it is `kept` in that, and of its mail."""
+    serf, mail = ("critical" if bad else "passing" for bad in (failed, not works))
+    found = [{"Node": node, "CheckID": "serfHealth", "Status": serf, "ServiceName": ""}]
+    if kept:
+        found.append({"Node": node, "CheckID": "_node_maintenance", "Status": "critical", "ServiceName": ""})
+    found.append({"Node": node, "CheckID": "service:mail", "Status": mail, "ServiceName": "carbonio-mailbox"})
+    return json.dumps(found).encode()

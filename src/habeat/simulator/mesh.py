@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from habeat.errors import Fault, HttpError
 from habeat.http import Reply
-from habeat.simulator.locks import TRUSTED, Store, said
+from habeat.simulator.locks import TRUSTED, Store, checks, said
 from habeat.simulator.world import World
 
 DETECTION, JOIN = 6.0, 2.0
@@ -329,7 +329,7 @@ class Mesh:
     ) -> Reply:
         what, name = "/".join(words[:2]), "/".join(words[2:])
         if what == "health/node":
-            return said([] if hidden else self._health(name), TRUSTED)
+            return Reply(200, TRUSTED, b"[]" if hidden else self._health(name))
         if what == "catalog/node":
             return said(None if hidden else self._node(name), TRUSTED)
         if what == "catalog/nodes":
@@ -357,26 +357,19 @@ class Mesh:
         return {"ID": number, "Node": node(host, self), "Address": address, "Voter": True, "Leader": False}
 
     def _host(self, name: str) -> str | None:
-        return next((host for host in self.world.hosts if node(host, self) == name), None)
+        host = name.partition("-")[2]
+        return host if host in self.world.hosts and node(host, self) == name else None
 
     def _node(self, name: str) -> dict[str, Any]:
         host = self._host(name)
         address = self.world.hosts[host].address if host else ""
         return {"Node": {"Node": name, "Address": address, "TaggedAddresses": {"lan": address}}} if host else {}
 
-    def _health(self, name: str) -> list[dict[str, Any]]:
+    def _health(self, name: str) -> bytes:
         host = self._host(name)
         if host is None:
-            return []
-        status = "critical" if self.failed(host) else "passing"
-        checks = [{"Node": name, "CheckID": "serfHealth", "Status": status, "ServiceName": ""}]
-        if host in self.kept:
-            checks.append({"Node": name, "CheckID": "_node_maintenance", "Status": "critical", "ServiceName": ""})
-        service = "passing" if self.world.hosts[host].service else "critical"
-        return [
-            *checks,
-            {"Node": name, "CheckID": "service:mail", "Status": service, "ServiceName": "carbonio-mailbox"},
-        ]
+            return b"[]"
+        return checks(name, works=self.world.hosts[host].service, failed=self.failed(host), kept=host in self.kept)
 
     # -- locks
 
