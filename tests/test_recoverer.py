@@ -10,13 +10,16 @@ from habeat.act.raft_folder import RaftFolder
 from habeat.errors import FolderError
 from habeat.http import Reply
 from habeat.machine import Command
-from habeat.model import Done, Failed, Outcome, Waiting
+from habeat.model import Done, Failed, Outcome, Unknown, Waiting
 from habeat.quorum import Epoch, Stage, to_json
 from habeat.roles import EPOCH, RECOVERY, STARTING
 from habeat.roles.attempt import ATTEMPTS
+from habeat.roles.consulserver import Recoverer
 from habeat.simulator.instance import Instance
 from habeat.simulator.locks import Store, said
 from made_up import JOB, MadeUp, made_up
+
+NO_ROUTE = "cannot be pinged (no route)"
 
 
 @pytest.fixture
@@ -27,6 +30,11 @@ def svc2() -> MadeUp:
     server.lose("svc1", "svc3")
     server.scene.mesh.stop("svc2")
     return server
+
+
+def unable(server: MadeUp) -> Recoverer:
+    """Return its steps, on a host that can send no ping."""
+    return replace(server.recoverer, looks=lambda addresses: [Unknown(NO_ROUTE) for _ in addresses])
 
 
 def why(outcome: Outcome, kind: type[Done | Failed | Waiting]) -> str:
@@ -78,7 +86,7 @@ def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unguarded")
-@pytest.mark.parametrize("how", ["a lost server returns", "no copy", "no file"])
+@pytest.mark.parametrize("how", ["a lost server returns", "it cannot be told", "no copy", "no file"])
 def test_started_again_without_the_file(svc2: MadeUp, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """I3: where a lost server returns, or a file cannot be written, Consul starts as it was, and the copy is stale."""
     recovery, again = svc2.plan(Stage.SAVED, backup="raft.copy"), "service-discover.service was started again"
@@ -89,9 +97,11 @@ def test_started_again_without_the_file(svc2: MadeUp, monkeypatch: pytest.Monkey
     elif how == "no file":
         monkeypatch.setattr(type(svc2.recoverer.attempt.folder), "write_peers", _no_room)
         assert again in why(svc2.recoverer.peers(JOB), Failed)
+    elif how == "it cannot be told":
+        assert f"10.0.1.10 {NO_ROUTE}; 10.0.1.11 {NO_ROUTE}, so {again}" in why(unable(svc2).peers(JOB), Waiting)
     else:
         svc2.scene.world.hosts["svc1"].up = True
-        assert f"answers again, so {again}" in why(svc2.recoverer.peers(JOB), Waiting)
+        assert f"answers ping in 0.5 ms, so {again}" in why(svc2.recoverer.peers(JOB), Waiting)
     assert svc2.server.running
     assert svc2.server.begun is None, "it took no new configuration in"
     noted = svc2.recoverer.attempt.recovery()
@@ -291,14 +301,29 @@ def test_a_failback_waits_for_the_servers_that_return() -> None:
     assert history is not None
     voters = dict(history.voters)
     del history.voters["id-svc1"]
-    assert "10.0.1.10 answers, but does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
+    assert "10.0.1.10 answers ping in 0.5 ms, and does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
     del history.voters["id-svc3"]
     svc2.scene.world.hosts["svc1"].up = svc2.scene.world.hosts["svc3"].up = False
-    assert "10.0.1.10, 10.0.1.11 does not answer, and does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
+    silent = "10.0.1.10 does not answer ping (3 sent); 10.0.1.11 does not answer ping (3 sent)"
+    assert f"{silent}, and does not vote" in why(svc2.recoverer.returned(JOB), Waiting)
     history.voters = voters
     del history.voters["id-svc1"]
+    assert f"10.0.1.10 {NO_ROUTE}, and does not vote" in why(unable(svc2).returned(JOB), Waiting)
     assert "vote again, 10.0.1.10 is still gone" in why(svc2.recoverer.returned(JOB), Done)
     assert svc2.recoverer.attempt.recovery() is None
+
+
+def test_only_who_is_surely_silent_loses_the_vote(svc2: MadeUp) -> None:
+    """I1: of a voter that did not rebuild the quorum and cannot be asked it is told that it keeps its vote."""
+    history = rebuilt(svc2).server.data
+    assert history is not None
+    svc2.plan(Stage.WRITTEN)
+    history.group, history.leader_at = frozenset({"svc2"}), svc2.scene.world.now
+    history.voters["id-svc1"] = "svc1"
+    assert f"vote; 10.0.1.10 {NO_ROUTE}" in why(unable(svc2).voters(JOB), Done)
+    assert "id-svc1" in history.voters
+    assert "removed server-svc1" in why(svc2.recoverer.voters(JOB), Done)
+    assert "id-svc1" not in history.voters
 
 
 def test_nothing_is_rebuilt_by_a_majority() -> None:

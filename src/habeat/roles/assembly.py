@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from habeat.consul import Consul
 from habeat.edges import REAL, Edges
 from habeat.journal import Journal, Recall
 from habeat.judge import judge
-from habeat.model import Evidence, Target, Up, Verdict
+from habeat.model import Evidence, Target, Verdict
 from habeat.node import epoch_key, observer_of, policy_of
+from habeat.observe import Question
 from habeat.observe.announcement import Look, look
 from habeat.observe.quorum import Leader
 from habeat.quorum import Server
@@ -79,6 +80,11 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
     def leader() -> Evidence:
         return Leader(consul)().evidence
 
+    def looks(addresses: Sequence[str]) -> Sequence[Evidence]:
+        none: list[Question[Evidence]] = []
+        questions = [Question[Evidence](partial(reach, address), lambda unknown: unknown) for address in addresses]
+        return edges.together(questions, none, 2 * config.probes.timeout * config.probes.count + 1.0)[0]
+
     return Recoverer(
         site=here,
         here=config.site(here).consul_ips,
@@ -88,7 +94,7 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
         attempt=attempt,
         survivors=_survivors(config, journal, attempt, leader, edges),
         leader=leader,
-        reached=lambda address: isinstance(reach(address), Up),
+        looks=looks,
         journal=journal,
         clock=edges.clock,
         ticks=edges.ticks,

@@ -13,8 +13,7 @@ done to this host's server, and how it is undone, is `habeat.roles.attempt`; who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from habeat.consul import Consul
@@ -22,7 +21,7 @@ from habeat.errors import HabeatError, HttpError, HttpRefusedError
 from habeat.guard import torn
 from habeat.journal import Journal
 from habeat.machine import Command
-from habeat.model import Done, Evidence, Failed, Outcome, Up, Waiting
+from habeat.model import Done, Down, Evidence, Failed, Outcome, Unknown, Up, Waiting
 from habeat.observe.quorum import NO_LEADER
 from habeat.quorum import Recovery, Stage, obstacle, to_json
 from habeat.roles import ASKED, RECOVERY, SAVED
@@ -38,7 +37,7 @@ class Recoverer:
     """The steps.
 
     `here` and `there` are the addresses of the two sites' servers. `attempt` is what is done to this one, `survivors`
-    are those of this `site`. `leader` tells whether Consul has a leader here, `reached` whether an address answers.
+    are those of this `site`. `leader` tells whether Consul has a leader here, `looks` asks addresses side by side.
     `key` is where Consul keeps the epoch. `clock` tells Unix time, `ticks` seconds that never jump.
     """
 
@@ -50,7 +49,7 @@ class Recoverer:
     attempt: Attempt
     survivors: Survivors
     leader: Callable[[], Evidence]
-    reached: Callable[[str], bool]
+    looks: Callable[[Sequence[str]], Sequence[Evidence]]
     journal: Journal
     clock: Callable[[], float]
     ticks: Callable[[], float]
@@ -133,9 +132,9 @@ class Recoverer:
         recovery = self.attempt.recovery()
         if recovery is None or recovery.stage is not Stage.SAVED:
             return Waiting("Consul ran since its data was copied, so that is copied anew in the next cycle")
-        if back := self._answering(self.there):
+        if back := _not_silent(self._seen(self.there)):
             self.attempt.start_again(recovery)
-            return Waiting(f"{', '.join(back)} answers again, so {self.attempt.unit.name} was started again")
+            return Waiting(f"{_told(back)}, so {self.attempt.unit.name} was started again")
         if (rival := self.survivors.rival(recovery)) is not None:
             self.attempt.start_again(recovery)
             return Waiting(f"{rival} was begun meanwhile, so {self.attempt.unit.name} was started again")
@@ -236,33 +235,34 @@ class Recoverer:
         return f"{recovery.epoch} fell with servers that had returned to it; the next cycle rebuilds it anew"
 
     def voters(self, _job: Job) -> Outcome:
-        """Take out of raft's configuration whoever is neither among those that rebuilt it nor alive."""
+        """Take out of raft's configuration whoever is not among those that rebuilt it, and surely silent."""
         recovery = self.attempt.recovery()
         if recovery is None:
             return Done("nothing was rebuilt")
         peers = {peer.id for peer in recovery.peers}
         try:
             others = [server for server in self.consul.raft().servers if server.id not in peers]
-            alive = self._answering([server.address for server in others])
-            strangers = [server for server in others if server.address not in alive]
+            seen = self._seen([server.address for server in others])
+            strangers = [server for server in others if isinstance(seen[server.address], Down)]
             for server in strangers:
                 self.consul.remove_voter(server)
             left = self.consul.raft()
         except HttpRefusedError as error:
             return Done(f"it is not checked who votes, since Consul {error}")
         removed = f"; removed {named(strangers)}" if strangers else ""
-        return Done(f"{named(left.voters)} vote{removed}")
+        unsure = {address: evidence for address, evidence in seen.items() if isinstance(evidence, Unknown)}
+        return Done(f"{named(left.voters)} vote{removed}{f'; {_told(unsure)}' if unsure else ''}")
 
     def returned(self, _job: Job) -> Outcome:
         """Make sure that every server of the other site that answers votes again in the cluster that was rebuilt."""
         if (recovery := self.attempt.recovery()) is not None:
             voters = {server.address for server in self.consul.raft().voters}
             away = [address for address in self.there if address not in voters]
-            apart = self._answering(away)
+            seen = self._seen(away)
+            apart = _not_silent(seen)
             if apart or len(away) == len(self.there):
-                said = "answers, but" if apart else "does not answer, and"
                 return Waiting(
-                    f"{', '.join(apart or away)} {said} does not vote in the rebuilt cluster ({recovery.epoch}): see "
+                    f"{_told(apart or seen)}, and does not vote in the rebuilt cluster ({recovery.epoch}): see "
                     "its service, and `habeat consul rejoin` there"
                 )
             self.journal.note(RECOVERY, None)
@@ -294,12 +294,10 @@ class Recoverer:
     def _needless(self) -> bool:
         return isinstance(self.leader(), Up)
 
-    def _answering(self, addresses: Sequence[str]) -> list[str]:
-        """Return which addresses answer, asked side by side; a server of the other site that does is noted as alive."""
-        with ThreadPoolExecutor() as pool:
-            answers = pool.map(self.reached, addresses)
-        found = [address for address, reached in zip(addresses, answers, strict=True) if reached]
-        if any(address in self.there for address in found):
+    def _seen(self, addresses: Sequence[str]) -> dict[str, Evidence]:
+        """Return what is seen of each address; that a server of the other site answers is noted as a sign of life."""
+        found = dict(zip(addresses, self.looks(addresses), strict=True))
+        if any(isinstance(found.get(address), Up) for address in self.there):
             self.journal.note(ASKED, repr(self.clock()))
         return found
 
@@ -315,3 +313,12 @@ class Recoverer:
             else:
                 return None
             self.sleep(PAUSE)
+
+
+def _not_silent(seen: Mapping[str, Evidence]) -> dict[str, Evidence]:
+    """Return those of some addresses that are not surely silent: what cannot be told is no silence."""
+    return {address: evidence for address, evidence in seen.items() if not isinstance(evidence, Down)}
+
+
+def _told(seen: Mapping[str, Evidence]) -> str:
+    return "; ".join(f"{address} {evidence.reason}" for address, evidence in seen.items())
