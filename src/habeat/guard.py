@@ -5,6 +5,7 @@ leader: both sides then acknowledge writes, and one side's are lost when they me
 
 G11 somebody began one with a newer epoch, which has no leader
     yet and counts on this server's data                           -> refuse: habeat's next cycle follows it
+    (a person may allow the start while none of those answers)
 G1  somebody knows a recovery with a newer epoch than ours         -> start clean
 G2  a person allowed this start                                    -> start
 G3  somebody knows another recovery with the very number of ours   -> refuse, whatever the policy says
@@ -121,7 +122,7 @@ def overtaken(own: str, epoch: Epoch, heard: Sequence[Heard]) -> Epoch | None:
     words, newest = _words(heard)
     plans = _plans(words, newest)
     proved = not plans or _proved(plans)
-    return newest if newest.number > epoch.number and proved and not _counts_on(plans, own) else None
+    return newest if newest.number > epoch.number and proved and not _counts_on(words, newest, own) else None
 
 
 def rival_of(own: Epoch, words: Sequence[Word]) -> Epoch | None:
@@ -143,8 +144,15 @@ def _proved(plans: Sequence[Recovery]) -> bool:
     return any(plan.stage is Stage.PROVED for plan in plans)
 
 
-def _counts_on(plans: Sequence[Recovery], own: str) -> bool:
-    return any(own == peer.id for plan in plans for peer in plan.peers)
+def _counts_on(words: Sequence[Word], newest: Epoch, own: str) -> bool:
+    """Tell whether a recovery may need the data of the server `own`.
+
+    By the plans for it; where those who go by one give no answer, by the epoch, while nobody tells that it is over.
+    """
+    if plans := _plans(words, newest):
+        return any(own == peer.id for plan in plans for peer in plan.peers)
+    over = any(word.epoch.id == newest.id and (word.led or word.server in newest.peers) for word in words)
+    return own in newest.peers and not over
 
 
 def advise(  # noqa: PLR0911  one return for each rule
@@ -154,7 +162,7 @@ def advise(  # noqa: PLR0911  one return for each rule
     words, newest = _words(heard)
     own = situation.epoch
     if newest.number > own.number:
-        return _behind_the_newest(situation, _plans(words, newest), newest)
+        return _behind_the_newest(situation, words, newest)
     if situation.allowed:
         return Advice(Action.START, "G2", "it was allowed", own)
     if (rival := rival_of(own, words)) is not None:
@@ -174,10 +182,14 @@ def advise(  # noqa: PLR0911  one return for each rule
     return Advice(Action.HOLD, "G10", f"it cannot be told whether Consul was rebuilt without this server: {told}", own)
 
 
-def _behind_the_newest(situation: Situation, plans: Sequence[Recovery], newest: Epoch) -> Advice:
+def _behind_the_newest(situation: Situation, words: Sequence[Word], newest: Epoch) -> Advice:
     """Return what may be done where another knows a newer epoch: what is counted on there is not thrown away."""
-    if _counts_on(plans, situation.own) and not _proved(plans) and not situation.empty:
-        why = f"Consul is being rebuilt in {newest} with the data of this server: the next `habeat check` follows"
+    plans = _plans(words, newest)
+    if _counts_on(words, newest, situation.own) and not _proved(plans) and not situation.empty:
+        if situation.allowed and not plans:
+            return Advice(Action.START, "G2", "it was allowed", situation.epoch)
+        then = "the next `habeat check` follows" if plans else "who does that gives no answer now"
+        why = f"Consul is being rebuilt in {newest} with the data of this server: {then}"
         return Advice(Action.REFUSE, "G11", why, situation.epoch)
     why = f"Consul was rebuilt in {newest}, and the data here is of epoch {situation.epoch.number}"
     return Advice(Action.CLEAN, "G1", why, newest)

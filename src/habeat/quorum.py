@@ -60,13 +60,14 @@ class Epoch:
     """One recovery of the quorum: it begins a history of Consul's data that every server must share from then on.
 
     `number` counts recoveries from 1 (0: there was none), `id` tells two with the same number apart, `by` is the
-    server that led it and `at` when (Unix seconds).
+    server that led it and `at` when (Unix seconds), `peers` are the node ids of those with whose data it begins.
     """
 
     number: int = 0
     id: str = ""
     by: str = ""
     at: float = 0.0
+    peers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"epoch {self.number}" + (f" (led by {self.by})" if self.by else "")
@@ -195,7 +196,8 @@ def epoch_of(data: dict[str, Any] | None) -> Epoch:
     """Return the epoch in what `to_json` wrote, once it is read as JSON; raises KeyError, TypeError or ValueError."""
     if not data:
         return Epoch()
-    epoch = Epoch(int(data["number"]), str(data["id"]), str(data["by"]), float(data["at"]))
+    peers = tuple(map(str, data.get("peers", ())))
+    epoch = Epoch(int(data["number"]), str(data["id"]), str(data["by"]), float(data["at"]), peers)
     if epoch.number < 0:
         raise ValueError("an epoch is not negative")
     return epoch

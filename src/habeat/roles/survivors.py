@@ -60,7 +60,8 @@ class Survivors:
         behind = [s for s in peers[1:] if (word := living[s.id]) and word.state != State.FAILING_OVER.value]
         if behind:
             return Waiting(f"{named(behind)} does not call the other site dead yet")
-        epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock())
+        ids = tuple(peer.id for peer in peers)
+        epoch = Epoch(known.number + 1, self.fresh_id(), peers[0].node, self.clock(), ids)
         return self.attempt.begin(job, epoch, peers, f"it leads; {proved}")
 
     def _living(
