@@ -72,7 +72,7 @@ BY_HAND = (
     Mutant("a promotion that may still run is not waited for", "roles/appserver.py", "        if (running := self._running(job)) is not None:\n            return Waiting(running)\n        accounts", "        if False:\n            return Waiting('')\n        accounts"),
     Mutant("another's promotion is not waited for", "roles/appserver.py", "        if (running := self._running(job)) is not None:\n            return Waiting(running)\n        accounts", "        if job.attempt > 1 and (running := self._running(job)) is not None:\n            return Waiting(running)\n        accounts"),
     Mutant("a promotion from before we had the lock does not count", "roles/appserver.py", "            began = tried_at if operation.started is None else operation.started\n", "            began = now - 2 * longest if operation.started and operation.started < tried_at else tried_at\n"),
-    Mutant("whatever Carbonio does is a promotion", "roles/appserver.py", '    return "promot" in name or (ours and not any(word in name for word in NO_PROMOTION))\n', "    return True\n"),
+    Mutant("whatever Carbonio does is a promotion", "act/carbonio.py", '        return "promot" in name or (ours and not any(word in name for word in NO_PROMOTION))\n', "        return True\n"),
     Mutant("what was promoted already is promoted again", "roles/appserver.py", '"pending") if entry.key in there]\n', '"pending")]\n'),
     Mutant("the whole mailstore is promoted", "roles/appserver.py", "        if all(map(_listable, wanted)):", "        if False:"),
     Mutant("nothing is read back", "roles/appserver.py", "        left = self._left(open_)\n", "        left = []\n"),

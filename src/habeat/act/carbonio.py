@@ -28,6 +28,8 @@ from habeat.journal import Recall
 from habeat.model import Account, Replica, sound
 
 NAMESPACES = ("MailReplica", "ha")
+REPLICATION = ("ha", "mailreplica", "zxha")
+NO_PROMOTION = ("pause", "restart", "destination")  # in the names of what else the replication module does
 SYNC_CODES = {1: "failed", 2: "was stopped", 3: "was removed", 4: "was interrupted"}
 LARGEST_NUMBER = 2**63
 UNREACHABLE = "Unable to communicate with server"
@@ -47,6 +49,12 @@ class Operation:
     name: str
     module: str
     started: float | None
+
+    @property
+    def may_promote(self) -> bool:
+        """Tell whether it may be a promotion, as far as its name tells."""
+        name, ours = self.name.lower(), self.module.lower() in REPLICATION
+        return "promot" in name or (ours and not any(word in name for word in NO_PROMOTION))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from habeat.act.carbonio import Carbonio, Operation, Zmprov
+from habeat.act.carbonio import Carbonio, Zmprov
 from habeat.act.coordination import SharedLock
 from habeat.consul import Consul
 from habeat.errors import CarbonioError, CommandError, HabeatError, HttpError
@@ -32,8 +32,6 @@ FLUSH_ATTEMPTS = 3
 CARE_ATTEMPTS = 10
 NO_SUCH_ACCOUNT = "NO_SUCH_ACCOUNT"
 SPELLED = re.compile(r"\\ud[89a-f][0-9a-f]{2}")  # half a surrogate pair, see `model.sound`
-REPLICATION = ("ha", "mailreplica", "zxha")
-NO_PROMOTION = ("pause", "restart", "destination")  # in the names of what else the replication module does
 NOT_PROMOTED = {
     Command.ACTIVATE: "Carbonio did not promote it",
     Command.CLOSE: "its mailstore came back before it was promoted",
@@ -300,7 +298,7 @@ class Appserver:
             return None
         for operation in operations:
             began = tried_at if operation.started is None else operation.started
-            if now - began <= longest and _may_promote(operation):
+            if now - began <= longest and operation.may_promote:
                 return f"Carbonio may still work on a promotion (operation {operation.id}, {operation.name})"
         return None
 
@@ -389,12 +387,6 @@ class Appserver:
         if state is None:
             return Done(f"the HA module was asked to be {wanted}; Carbonio does not tell its state")
         return Done(f"the HA module is {wanted}") if state is running else Failed(f"the HA module was not {wanted}")
-
-
-def _may_promote(operation: Operation) -> bool:
-    """Tell whether a job may be a promotion."""
-    name, ours = operation.name.lower(), operation.module.lower() in REPLICATION
-    return "promot" in name or (ours and not any(word in name for word in NO_PROMOTION))
 
 
 def _listable(entry: Entry) -> bool:
