@@ -204,6 +204,22 @@ def test_old_data_that_nobody_heard_of_waits_for_nobody() -> None:
 
 
 @pytest.mark.usefixtures("unguarded")
+def test_who_may_count_on_this_server_is_waited_for() -> None:
+    """L: a failover without a plan of its own is not over while the other survivor gives no answer."""
+    svc4 = made_up("svc4", survivors=2)
+    svc4.recoverer.attempt.save(svc4.configuration)
+    assert not svc4.recoverer.survivors.mute(), "all answer"
+    svc4.lose("svc2")
+    assert not svc4.recoverer.survivors.mute(), "there is a leader, without it"
+    svc4.lose("svc1", "svc3", "svc5")
+    svc4.scene.mesh.stop("svc4")
+    waiting = why(svc4.recoverer.start(replace(JOB, command=Command.CLOSE)), Waiting)
+    assert "server-svc2 (10.0.2.10) gives no answer, and may be rebuilding Consul" in waiting
+    svc4.scene.world.hosts["svc2"].up = True
+    assert "nothing is rebuilt here" in why(svc4.recoverer.start(replace(JOB, command=Command.CLOSE)), Done)
+
+
+@pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("stage", [Stage.SAVED, Stage.WRITTEN])
 def test_who_stood_still_looks_again(stage: Stage) -> None:
     """I3: while this server was frozen in mid-recovery another one, which was frozen before, rebuilt Consul alone."""

@@ -107,7 +107,7 @@ def test_the_lowest_address_leads(make_site: MakeSite) -> None:
     leader = make_site(ONE)
     leader.tells(TWO)
     assert isinstance(leader.agree(), Done)
-    assert (Epoch(1, "ours", "svc1", BEGAN), (ONE, TWO)) == _plan(leader)
+    assert (Epoch(1, "ours", "svc1", BEGAN, (ONE.id, TWO.id)), (ONE, TWO)) == _plan(leader)
 
 
 def test_who_does_not_lead_waits(make_site: MakeSite) -> None:

@@ -81,14 +81,14 @@ def cycle_of(
         return replace(observer, patience=patience).observe(now, *looks_of(config, lock_descriptor, edges))
 
     def owed(memory: Memory) -> bool:
-        """Tell whether other survivors went on with a recovery that needs this server."""
+        """Tell whether other survivors went on with a recovery that needs this server, or may have."""
         if servers is None or memory.state != State.FAILING_OVER.value:
             return False
         from habeat.roles.assembly import recoverer_of  # noqa: PLC0415  only while a failover is under way
 
         recoverer = recoverer_of(config, journal, consul, edges.runner("", lock_descriptor), edges)
         try:
-            return recoverer.survivors.owed() is not None
+            return recoverer.survivors.owed() is not None or bool(recoverer.survivors.mute())
         except HabeatError:  # the steps tell what is wrong here
             return False
 

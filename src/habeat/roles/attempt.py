@@ -72,7 +72,9 @@ class Attempt:
         return Done(f"{epoch} begins with {named(peers)}: {told}")
 
     def halt(self) -> None:
-        """Stop Consul where it runs, and make sure that no process has the database open."""
+        """Stop Consul, and what was to start it; make sure that no process has the database open."""
+        if self.journal.noted(STARTING) is not None:
+            self.journal.note(STARTING, None)
         if self.unit.state() not in ENDED:
             if (recovery := self.recovery()) is not None:
                 self.note(recovery.ran)

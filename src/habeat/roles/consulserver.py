@@ -13,11 +13,12 @@ done to this host's server, and how it is undone, is `habeat.roles.attempt`; who
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from habeat.consul import Consul
-from habeat.errors import HabeatError, HttpError, HttpRefusedError
+from habeat.errors import CommandError, HabeatError, HttpError, HttpRefusedError
 from habeat.guard import torn
 from habeat.journal import Journal
 from habeat.machine import Command
@@ -152,10 +153,18 @@ class Recoverer:
                 return Waiting(torn(recovery.epoch, rival))
         if job.command is not Command.ACTIVATE and not self.attempt.taken_in(recovery):
             if (plan := self.survivors.owed()) is None:
-                return self.attempt.put_back(job, recovery)
+                return self._put_back(job, recovery)
             if not isinstance(followed := self._follow(job, plan), Done):
                 return followed
         return self.attempt.start(recovery)
+
+    def _put_back(self, job: Job, recovery: Recovery | None) -> Outcome:
+        """Start Consul with its old data; that is not the end while another may need them."""
+        if recovery is not None or not (mute := self.survivors.mute()):
+            return self.attempt.put_back(job, recovery)
+        with contextlib.suppress(CommandError):  # its guard may know that it is needed as it is
+            self.attempt.put_back(job, recovery)
+        return Waiting(f"{named(mute)} gives no answer, and may be rebuilding Consul with the data of this server")
 
     def _follow(self, job: Job, plan: Recovery) -> Outcome:
         """Write the file that the others of this site wrote."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from habeat.guard import Heard, Word, rival_of
 from habeat.journal import Journal
 from habeat.machine import State, span
-from habeat.model import Down, Evidence, Outcome, Sight, Unknown, Verdict, Waiting
+from habeat.model import Down, Evidence, Outcome, Sight, Unknown, Up, Verdict, Waiting
 from habeat.quorum import Configuration, Epoch, Recovery, Server, Stage
 from habeat.roles.attempt import Attempt, named
 from habeat.saga import Job
@@ -127,6 +127,17 @@ class Survivors:
             if plan and self._is_ahead(plan) and plan.begun and own in {peer.id for peer in plan.peers}:
                 return plan if isinstance(self.leader(), Down) or not self.attempt.unit.runs() else None
         return None
+
+    def mute(self) -> list[Server]:
+        """Return the others of this site that give no answer and may have gone on, with this server's data.
+
+        While Consul has a leader here, nobody has.
+        """
+        saved = self.attempt.saved()
+        if saved is None or isinstance(self.leader(), Up):
+            return []
+        silent = {item.address for item in self.near() if isinstance(item.word, Unknown)}
+        return [server for server in saved.among(self.here) if server.address in silent]
 
     def left_behind(self) -> bool:
         """Tell whether another survivor has begun a newer epoch, and counts on this server."""

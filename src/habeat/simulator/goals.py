@@ -131,16 +131,30 @@ class Goals:
             return False
         if any(trouble not in ("", "well") for trouble in scene.mesh.trouble.values()) or scene.full:
             return False
+        if scene.schedule.kind == "quorum" and not self._enough():
+            return False
         names = {"mail": ["mbox2", "mbox3"], "proxy": ["proxy2"], "quorum": list(scene.mesh.servers)}
         found = [i for i in self._live() if i.name in names[scene.schedule.kind]]
         needed = any if scene.schedule.kind == "mail" else all  # of two standbys one will do
         return bool(found) and needed(self._may(instance) for instance in found)
 
+    def _enough(self) -> bool:
+        """Tell whether enough live to elect a leader, or the whole other site is dead, so that habeat rebuilds that."""
+        mesh, hosts = self.scene.mesh, self.scene.world.hosts
+        if not any(hosts[name].up for name in mesh.servers if hosts[name].site == "primary"):
+            return True
+        held = [server.data for server in mesh.servers.values() if server.data and hosts[server.host].up]
+        newest = max(held, key=lambda history: history.number, default=None)
+        living = [] if newest is None else [host for host in newest.voters.values() if hosts[host].up]
+        return newest is not None and len(living) > len(newest.voters) // 2
+
     def _may(self, instance: Instance) -> bool:
         world, scene, acknowledged = self.scene.world, self.scene, self.seen.acknowledged
         if self._paused(instance):
             return False
-        if instance.decisions and any(text in instance.decisions[-1][1].sentence for text in FOR_A_PERSON):
+        server = scene.mesh.servers.get(instance.name)
+        returned = server is not None and server.data is None and instance.config.local.whoami == "primary"
+        if not returned and instance.decisions and any(t in instance.decisions[-1][1].sentence for t in FOR_A_PERSON):
             return False
         if scene.schedule.kind == "proxy" and scene.schedule.setting("checks") == "off" and scene.schedule.spoils():
             return False  # without checks nobody can see that what was taken over stands no longer

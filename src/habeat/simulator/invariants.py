@@ -149,10 +149,15 @@ class Invariants:
         if recovery.epoch.by == f"server-{name}":
             self._leads(instance, recovery)
 
+    def _went_on(self, instance: Instance, recovery: Recovery) -> bool:
+        """Tell whether another began a recovery's history, which this one only follows, though it had made the plan."""
+        plans = [_recovery(other) for other in self.scene.instances.values() if other is not instance]
+        return any(plan is not None and plan.begun and plan.epoch.id == recovery.epoch.id for plan in plans)
+
     def _leads(self, instance: Instance, recovery: Recovery) -> None:
         """Check the plan of the survivor that made it: whom it counts on, and that none was undone before, unasked."""
         scene, name = self.scene, instance.name
-        if self.undone.get(name) == (recovery.failover, recovery.round):
+        if self.undone.get(name) == (recovery.failover, recovery.round) and not self._went_on(instance, recovery):
             raise Violation("I6", f"{name} rebuilds the quorum again after that was undone, and nobody acknowledged")
         began = instance.journal(Process()).failover(recovery.failover).started_at - instance.offset
         for peer in recovery.peers:
