@@ -152,6 +152,11 @@ def _halfway(config: Config, journal: Journal, target: Target) -> bool:
     return not progress_of(noted).whole
 
 
+def patience_of(config: Config) -> float:
+    """Return within how many seconds it is told whether a host answers."""
+    return 2 * config.probes.timeout * config.probes.count + 1.0
+
+
 def observer_of(config: Config, journal: Journal, target: Target, edges: Edges = REAL) -> Observer:
     """Return what observes one node."""
     return Observer(
@@ -159,7 +164,7 @@ def observer_of(config: Config, journal: Journal, target: Target, edges: Edges =
         reach=edges.reach(config),
         witnesses=[witness_of(provider, config, journal.recall(provider), edges) for provider in config.providers],
         gateways=config.policy.gateways,
-        patience=max(config.witnesses.timeout, 2 * config.probes.timeout * config.probes.count) + 1.0,
+        patience=max(config.witnesses.timeout + 1.0, patience_of(config)),
         services=services_of(config, target, edges),
         acts_on_services=config.policy.service_down == "failover",
         together=edges.together,

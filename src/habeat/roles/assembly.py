@@ -20,7 +20,7 @@ from habeat.edges import REAL, Edges
 from habeat.journal import Journal, Recall
 from habeat.judge import judge
 from habeat.model import Evidence, Target, Verdict
-from habeat.node import epoch_key, observer_of, policy_of
+from habeat.node import epoch_key, observer_of, patience_of, policy_of
 from habeat.observe import Question
 from habeat.observe.announcement import Look, look
 from habeat.observe.quorum import Leader
@@ -83,7 +83,7 @@ def recoverer_of(config: Config, journal: Journal, consul: Consul, runner: Runne
     def looks(addresses: Sequence[str]) -> Sequence[Evidence]:
         none: list[Question[Evidence]] = []
         questions = [Question[Evidence](partial(reach, address), lambda unknown: unknown) for address in addresses]
-        return edges.together(questions, none, 2 * config.probes.timeout * config.probes.count + 1.0)[0]
+        return edges.together(questions, none, patience_of(config))[0]
 
     return Recoverer(
         site=here,
