@@ -53,7 +53,7 @@ class Cycle:
     `plan` is made only when there is something to do. `met` tells when the target last gave a sign of life between the
     looks, `held` whether habeat holds the HA module stopped, `taken` whether it has that or anything else to give back,
     `halfway` whether a list of commands was cut short. `rejoin` lets a Consul server that was left behind rejoin the
-    others, and returns what it did, or None.
+    others, unless a person paused habeat, and returns what it did, or None.
     """
 
     target: Target
